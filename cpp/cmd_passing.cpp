@@ -1,0 +1,261 @@
+// sendfd, recvfd: open files and sockets in messages.
+#include "cmd_table.h"
+#include "posix_passing.h"
+#include "posix_socket.h"
+#include "tcl_adopt.h"
+#include "tcl_channel.h"
+#include "tcl_listener.h"
+
+#include <utility>
+
+namespace uds {
+
+namespace {
+
+// One kernel buffer: such a message goes out whole or not at all.
+constexpr Tcl_Size kMaxData = 65536;
+
+Error cannotSend(const std::string &name, const char *kind, const char *reason) {
+    return ownError(kind, "couldn't send \"" + name + "\"", reason, name);
+}
+
+// The unix channel that carries the message.
+Result<UnixChannel *> carrier(Tcl_Channel channel, const char *verb) {
+    const std::string name = Tcl_GetChannelName(channel);
+    const std::string what = std::string("couldn't ") + verb + " \"" + name + "\"";
+    UnixChannel *state = unixChannelOf(channel);
+    if (state)
+        return state;
+    if (isUnixChannel(channel) || Tcl_GetStackedChannel(Tcl_GetTopChannel(channel)))
+        return ownError("STACKED", what, "a channel is stacked on it", name);
+    return ownError("NOTUNIX", what, "not a unix-domain socket of this package", name);
+}
+
+Status flushAll(Tcl_Channel channel) {
+    if (Tcl_OutputBuffered(channel) > 0 && Tcl_Flush(channel) != TCL_OK)
+        return systemError("couldn't flush \"" + std::string(Tcl_GetChannelName(channel)) + "\"",
+                           Tcl_GetErrno());
+    return Nothing{};
+}
+
+// The one descriptor behind a channel.
+Result<int> handleOf(Tcl_Channel channel, const std::string &name) {
+    void *input = nullptr;
+    void *output = nullptr;
+    const bool reads = Tcl_GetChannelHandle(channel, TCL_READABLE, &input) == TCL_OK;
+    const bool writes = Tcl_GetChannelHandle(channel, TCL_WRITABLE, &output) == TCL_OK;
+    if (!reads && !writes)
+        return cannotSend(name, "NODESCRIPTOR", "the channel has no descriptor");
+    const Listener *listener = listenerOf(channel);
+    if ((reads && writes && input != output) || (listener && socketCount(*listener) > 1))
+        return cannotSend(name, "SEVERAL", "the channel has more than one descriptor");
+    return static_cast<int>(reinterpret_cast<intptr_t>(reads ? input : output));
+}
+
+// What is buffered here would not travel with the descriptor.
+Result<int> channelToSend(Tcl_Channel channel, const std::string &name) {
+    if (Tcl_GetStackedChannel(Tcl_GetTopChannel(channel)))
+        return cannotSend(name, "STACKED", "a channel is stacked on it");
+    if (Tcl_InputBuffered(channel) > 0)
+        return cannotSend(name, "UNREAD", "it has unread input in its buffer");
+    const UnixChannel *state = unixChannelOf(channel);
+    if (state && holdsDescriptors(*state))
+        return cannotSend(name, "UNREAD", "it has received descriptors that nobody took");
+    if (state && isConnecting(*state))
+        return cannotSend(name, "CONNECTING", "it is not connected yet");
+    Status flushed = flushAll(channel);
+    if (!flushed)
+        return flushed.error();
+    if (Tcl_OutputBuffered(channel) > 0)
+        return cannotSend(name, "UNSENT", "it has unsent output in its buffer");
+    return handleOf(channel, name);
+}
+
+Result<int> numberToSend(int fd, const std::string &name) {
+    if (!isOpen(fd))
+        return systemError("couldn't send \"" + name + "\"", EBADF);
+    return fd;
+}
+
+struct Handles {
+    std::vector<int> descriptors;
+    std::vector<Tcl_Channel> channels;
+};
+
+Result<Handles> collectHandles(Tcl_Interp *interp, Tcl_Obj *const *words, Tcl_Size count) {
+    Handles handles;
+    for (Tcl_Size i = 0; i < count; ++i) {
+        const std::string name = text(words[i]);
+        int number = -1;
+        const bool isNumber = Tcl_GetIntFromObj(nullptr, words[i], &number) == TCL_OK;
+        const Tcl_Channel channel =
+            isNumber ? nullptr : Tcl_GetChannel(interp, name.c_str(), nullptr);
+        if (!isNumber && !channel)
+            return cannotSend(name, "NOHANDLE", "no open channel or descriptor has this name");
+        Result<int> fd = isNumber ? numberToSend(number, name) : channelToSend(channel, name);
+        if (!fd)
+            return fd.error();
+        handles.descriptors.push_back(fd.value());
+        if (channel)
+            handles.channels.push_back(channel);
+    }
+    return handles;
+}
+
+Status checkCount(Tcl_Size count) {
+    const std::string limit = std::to_string(kMaxDescriptors);
+    if (count == 0)
+        return ownError("NOHANDLE", "couldn't send descriptors", "the list of handles is empty",
+                        "");
+    if (count > kMaxDescriptors)
+        return ownError("TOOMANY", "couldn't send descriptors",
+                        "a message holds at most " + limit, limit);
+    return Nothing{};
+}
+
+// Goes after everything that was written to the channel before.
+Status sendMessage(Tcl_Channel channel, const UnixChannel &state,
+                   const std::vector<int> &descriptors, const void *data, Tcl_Size size) {
+    const std::string what =
+        "couldn't send on \"" + std::string(Tcl_GetChannelName(channel)) + "\"";
+    Status flushed = flushAll(channel);
+    if (!flushed)
+        return flushed;
+    if (isConnecting(state) || Tcl_OutputBuffered(channel) > 0)
+        return systemError(what, EAGAIN);
+    Status sent = sendDescriptors(descriptorOf(state), descriptors, data,
+                                  static_cast<size_t>(size), isNonBlocking(state));
+    if (!sent)
+        return systemError(what, sent.error().code);
+    return sent;
+}
+
+Status sendHandles(const Call &call, Tcl_Channel channel, Tcl_Obj *const *words, Tcl_Size count,
+                   const void *data, Tcl_Size size) {
+    Result<UnixChannel *> state = carrier(channel, "send on");
+    if (!state)
+        return state.error();
+    Status counted = checkCount(count);
+    if (!counted)
+        return counted;
+    if (size < 1 || size > kMaxData)
+        return ownError("DATA", "couldn't send descriptors",
+                        "the data must be 1 to " + std::to_string(kMaxData) + " bytes",
+                        std::to_string(size));
+    Result<Handles> handles = collectHandles(call.interp, words, count);
+    if (!handles)
+        return handles.error();
+    Status sent = sendMessage(channel, *state.value(), handles.value().descriptors, data, size);
+    if (!sent)
+        return sent;
+    // The receiver's copy has to survive when ours is closed.
+    for (Tcl_Channel each : handles.value().channels)
+        detachOnClose(each);
+    return Nothing{};
+}
+
+int sendfdCommand(const Call &call) {
+    Tcl_Size count = 0;
+    Tcl_Obj **words = nullptr;
+    const Tcl_Channel channel = findChannel(call.interp, call.arguments[0]);
+    if (!channel ||
+        Tcl_ListObjGetElements(call.interp, call.arguments[1], &count, &words) != TCL_OK)
+        return TCL_ERROR;
+    Tcl_Size size = 1;
+    const unsigned char *data = reinterpret_cast<const unsigned char *>("");
+    if (call.argument(2))
+        data = bytesOf(call.interp, call.argument(2), size);
+    if (!data)
+        return TCL_ERROR;
+    Status sent = sendHandles(call, channel, words, count, data, size);
+    return sent ? TCL_OK : call.fail(sent.error());
+}
+
+// ---- recvfd ----------------------------------------------------------------
+
+enum ReceiveOption { kRaw, kMax };
+
+// Bytes in Tcl's buffer came before what the socket would give now.
+Status checkReadable(Tcl_Channel channel, const UnixChannel &state) {
+    const std::string name = Tcl_GetChannelName(channel);
+    const std::string what = "couldn't receive on \"" + name + "\"";
+    if (!holdsDescriptors(state) && Tcl_InputBuffered(channel) > 0)
+        return ownError("UNREAD", what, "it has unread input in its buffer", name);
+    return Nothing{};
+}
+
+Tcl_Obj *rawNumbers(std::vector<UniqueFd> descriptors) {
+    Tcl_Obj *list = Tcl_NewListObj(0, nullptr);
+    for (UniqueFd &fd : descriptors) // the script owns them from here
+        Tcl_ListObjAppendElement(nullptr, list, Tcl_NewIntObj(fd.release()));
+    return list;
+}
+
+// All or nothing: after an error every descriptor is closed.
+Result<Tcl_Obj *> channelNames(Tcl_Interp *interp, std::vector<UniqueFd> descriptors) {
+    std::vector<Tcl_Channel> channels;
+    for (UniqueFd &fd : descriptors) {
+        Result<Tcl_Channel> channel = adopt(interp, fd);
+        if (!channel) {
+            for (Tcl_Channel made : channels)
+                Tcl_UnregisterChannel(interp, made);
+            return channel.error();
+        }
+        channels.push_back(channel.value());
+    }
+    Tcl_Obj *list = Tcl_NewListObj(0, nullptr);
+    for (Tcl_Channel channel : channels)
+        Tcl_ListObjAppendElement(nullptr, list,
+                                 Tcl_NewStringObj(Tcl_GetChannelName(channel), -1));
+    return list;
+}
+
+int answerMessage(const Call &call, ReceiveRequest request) {
+    if (call.argument(1)) {
+        Tcl_Obj *data =
+            Tcl_NewByteArrayObj(reinterpret_cast<unsigned char *>(request.data.data()),
+                                static_cast<Tcl_Size>(request.data.size()));
+        // On failure the descriptors are closed with the request.
+        if (!Tcl_ObjSetVar2(call.interp, call.argument(1), nullptr, data, TCL_LEAVE_ERR_MSG))
+            return TCL_ERROR;
+    }
+    if (call.has(kRaw))
+        return call.answer(rawNumbers(std::move(request.descriptors)));
+    Result<Tcl_Obj *> names = channelNames(call.interp, std::move(request.descriptors));
+    return names ? call.answer(names.value()) : call.fail(names.error());
+}
+
+int recvfdCommand(const Call &call) {
+    const Tcl_Channel channel = findChannel(call.interp, call.arguments[0]);
+    if (!channel)
+        return TCL_ERROR;
+    Result<UnixChannel *> state = carrier(channel, "receive on");
+    if (!state)
+        return call.fail(state.error());
+    Status readable = checkReadable(channel, *state.value());
+    if (!readable)
+        return call.fail(readable.error());
+    ReceiveRequest request;
+    request.maxDescriptors = call.option(kMax, kMaxDescriptors);
+    // The kernel drops what it cannot install: make sure of room first. Only
+    // who says how many come can be sure of room for all.
+    if (!canOpen(call.option(kMax, 1), descriptorOf(*state.value())))
+        return call.fail(systemError("couldn't receive on \"" + text(call.arguments[0]) + "\""));
+    receive(channel, *state.value(), request);
+    if (request.error)
+        return call.fail(*request.error);
+    return answerMessage(call, std::move(request));
+}
+
+} // namespace
+
+std::vector<Command> passingCommands() {
+    const Option raw = {"-raw", Option::Kind::Flag, nullptr, nullptr, 0, 0};
+    const Option max = {"-max", Option::Kind::Number, "n", nullptr, 1, kMaxDescriptors};
+    return {
+        {"unix_sockets::sendfd", {}, 2, 3, "channel handles ?data?", sendfdCommand},
+        {"unix_sockets::recvfd", {raw, max, Option{}}, 1, 2, "channel ?dataName?", recvfdCommand},
+    };
+}
+
+} // namespace uds

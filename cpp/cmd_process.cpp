@@ -1,0 +1,204 @@
+// fork, wait, kill, onexit, onsignal, exit, pidfd. unix_process.tcl wraps
+// those whose names begin with a capital.
+#include "cmd_table.h"
+#include "posix_process.h"
+#include "posix_signal.h"
+#include "tcl_adopt.h"
+#include "tcl_interp.h"
+#include "tcl_notifier.h"
+
+#include <unistd.h>
+
+namespace uds {
+
+namespace {
+
+// Only a process that exists can be meant: 0 and negative numbers would name
+// whole groups, -1 everything that the user runs.
+int getPid(const Call &call, pid_t &pid) {
+    int number = 0;
+    const std::string given = text(call.arguments[0]);
+    if (Tcl_GetIntFromObj(nullptr, call.arguments[0], &number) == TCL_OK && number > 0) {
+        pid = number;
+        return TCL_OK;
+    }
+    Error error =
+        ownError("PID", "bad process id \"" + given + "\"", "must be a number above 0", given);
+    error.domain = "UNIX_PROCESS";
+    return call.fail(error);
+}
+
+int getSignal(const Call &call, size_t index, int &signal) {
+    Result<int> parsed = parseSignal(text(call.arguments[index]));
+    if (!parsed)
+        return call.fail(parsed.error());
+    signal = parsed.value();
+    return TCL_OK;
+}
+
+bool isEmpty(Tcl_Obj *command) {
+    Tcl_Size length = 0;
+    Tcl_GetStringFromObj(command, &length);
+    return length == 0;
+}
+
+const char *const kEventsNames[] = {"drop", "keep", nullptr};
+
+// Takes the channel's event scripts away, or has them watched by the child's
+// own notifier.
+void renewEvents(Tcl_Interp *interp, Tcl_Channel channel, bool keep) {
+    const ObjRef name(Tcl_NewStringObj(Tcl_GetChannelName(channel), -1));
+    const ObjRef event(Tcl_NewStringObj("::fileevent", -1));
+    const ObjRef nothing(Tcl_NewStringObj("", 0));
+    for (const char *direction : {"readable", "writable"}) {
+        const ObjRef which(Tcl_NewStringObj(direction, -1));
+        Tcl_Obj *words[] = {event.get(), name.get(), which.get(), nothing.get()};
+        if (Tcl_EvalObjv(interp, 3, words, TCL_EVAL_GLOBAL) != TCL_OK)
+            continue; // not open in this direction
+        const ObjRef script(Tcl_GetObjResult(interp));
+        if (isEmpty(script.get()))
+            continue;
+        Tcl_EvalObjv(interp, 4, words, TCL_EVAL_GLOBAL);
+        words[3] = script.get();
+        if (keep)
+            Tcl_EvalObjv(interp, 4, words, TCL_EVAL_GLOBAL);
+    }
+    Tcl_ResetResult(interp);
+}
+
+void inChild(Tcl_Interp *interp, bool keepEvents) {
+    startChildNotifier();
+    forgetParentsCallbacks();
+    forEachChannel(interp, [&](Tcl_Interp *owner, Tcl_Channel channel) {
+        detachOnClose(channel);
+        renewEvents(owner, channel, keepEvents);
+    });
+    unblockSignals();
+    callBack(interp, ObjRef(newString("::unix_process::BecomeChild")), {});
+}
+
+int forkCommand(const Call &call) {
+    dataOf(call.interp);
+    // What is buffered now must not be written by both.
+    for (int standard : {TCL_STDOUT, TCL_STDERR})
+        if (const Tcl_Channel channel = Tcl_GetStdChannel(standard))
+            Tcl_Flush(channel);
+    prepareChildNotifier();
+    Result<pid_t> pid = forkBlocked();
+    if (!pid)
+        return call.fail(pid.error());
+    if (pid.value() == 0)
+        inChild(call.interp, call.option(0, 0) == 1);
+    return call.answer(Tcl_NewIntObj(pid.value()));
+}
+
+int waitCommand(const Call &call) {
+    pid_t pid = 0;
+    if (getPid(call, pid) != TCL_OK)
+        return TCL_ERROR;
+    Result<std::optional<ExitStatus>> status = waitFor(pid, call.has(0));
+    if (!status)
+        return call.fail(status.error());
+    if (!status.value())
+        return TCL_OK;
+    dataOf(call.interp).children.ended(pid, *status.value());
+    return call.answer(newString(status.value()->text()));
+}
+
+int killCommand(const Call &call) {
+    pid_t pid = 0;
+    int signal = 0;
+    if (getPid(call, pid) != TCL_OK || getSignal(call, 1, signal) != TCL_OK)
+        return TCL_ERROR;
+    Status sent = sendSignal(pid, signal);
+    return sent ? TCL_OK : call.fail(sent.error());
+}
+
+int checkCallback(const Call &call, Tcl_Obj *command) {
+    Tcl_Size length = 0;
+    return Tcl_ListObjLength(call.interp, command, &length);
+}
+
+int answerCommand(const Call &call, const ObjRef &command) {
+    return command ? call.answer(command.get()) : TCL_OK;
+}
+
+int onexitCommand(const Call &call) {
+    pid_t pid = 0;
+    if (getPid(call, pid) != TCL_OK)
+        return TCL_ERROR;
+    ChildWatch &children = dataOf(call.interp).children;
+    Tcl_Obj *command = call.argument(1);
+    if (!command)
+        return answerCommand(call, children.get(pid));
+    if (isEmpty(command)) {
+        children.remove(pid);
+        return TCL_OK;
+    }
+    if (checkCallback(call, command) != TCL_OK)
+        return TCL_ERROR;
+    Status status = children.set(pid, ObjRef(command));
+    return status ? TCL_OK : call.fail(status.error());
+}
+
+int onsignalCommand(const Call &call) {
+    SignalWatch &signals = dataOf(call.interp).signals;
+    if (call.arguments.empty()) {
+        Tcl_Obj *names = newList({});
+        for (int signal : signals.watched())
+            Tcl_ListObjAppendElement(nullptr, names, newString(signalName(signal)));
+        return call.answer(names);
+    }
+    int signal = 0;
+    if (getSignal(call, 0, signal) != TCL_OK)
+        return TCL_ERROR;
+    Tcl_Obj *command = call.argument(1);
+    if (!command)
+        return answerCommand(call, signals.get(signal));
+    if (isEmpty(command)) {
+        signals.remove(signal);
+        return TCL_OK;
+    }
+    if (checkCallback(call, command) != TCL_OK)
+        return TCL_ERROR;
+    Status status = signals.set(signal, ObjRef(command));
+    return status ? TCL_OK : call.fail(status.error());
+}
+
+int exitCommand(const Call &call) {
+    int code = 0;
+    if (Tcl_GetIntFromObj(call.interp, call.arguments[0], &code) != TCL_OK)
+        return TCL_ERROR;
+    ::_exit(code & 0xff);
+}
+
+int pidfdCommand(const Call &call) {
+    pid_t pid = 0;
+    if (getPid(call, pid) != TCL_OK)
+        return TCL_ERROR;
+    Result<UniqueFd> fd = openPidfd(pid);
+    if (!fd)
+        return call.fail(fd.error());
+    Result<Tcl_Channel> channel = adopt(call.interp, fd.value());
+    if (!channel)
+        return call.fail(channel.error());
+    return call.answer(Tcl_NewStringObj(Tcl_GetChannelName(channel.value()), -1));
+}
+
+} // namespace
+
+std::vector<Command> processCommands() {
+    const Option noHang = {"-nohang", Option::Kind::Flag, nullptr, nullptr, 0, 0};
+    const Option events = {"-events", Option::Kind::Choice, nullptr, kEventsNames, 0, 0};
+    return {
+        {"unix_process::fork", {events, Option{}}, 0, 0, "", forkCommand},
+        {"unix_process::wait", {noHang, Option{}}, 1, 1, "pid", waitCommand, true},
+        {"unix_process::kill", {}, 2, 2, "pid signal", killCommand},
+        {"unix_process::onexit", {}, 1, 2, "pid ?cmd?", onexitCommand},
+        {"unix_process::onsignal", {}, 0, 2, "?name? ?cmd?", onsignalCommand},
+        {"unix_process::Exit", {}, 1, 1, "code", exitCommand},
+        {"unix_process::pidfd", {}, 1, 1, "pid", pidfdCommand},
+    };
+}
+
+} // namespace uds

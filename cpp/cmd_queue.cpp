@@ -1,0 +1,151 @@
+// queue, handoff, take, depth: accepted connections on their way to workers.
+#include "cmd_table.h"
+#include "posix_queue.h"
+#include "posix_socket.h"
+#include "tcl_adopt.h"
+#include "tcl_channel.h"
+#include "tcl_interp.h"
+#include "tcl_listener.h"
+
+#include <sys/socket.h>
+
+namespace uds {
+
+namespace {
+
+constexpr int kDefaultBatch = 64;
+
+// The connected unix socket behind a queue's channel.
+Result<int> queueDescriptor(Tcl_Channel channel) {
+    const UnixChannel *state = unixChannelOf(channel);
+    const std::string name = Tcl_GetChannelName(channel);
+    if (!state)
+        return ownError("NOTUNIX", "couldn't use \"" + name + "\" as a queue",
+                        "not a unix-domain socket of this package", name);
+    return descriptorOf(*state);
+}
+
+int queueCommand(const Call &call) {
+    auto ends = openQueue(call.option(0, 0));
+    if (!ends)
+        return call.fail(ends.error());
+    UniqueFd &sender = ends.value().first;
+    UniqueFd &receiver = ends.value().second;
+    const int type = socketType(sender.get());
+    Tcl_Obj *first = registerChannel(call.interp, openUnixChannel(std::move(sender), type));
+    Tcl_Obj *second = registerChannel(call.interp, openUnixChannel(std::move(receiver), type));
+    return call.answer(newList({first, second}));
+}
+
+const char *stopName(HandOff::Stop stop) {
+    switch (stop) {
+    case HandOff::Stop::Max:
+        return "max";
+    case HandOff::Stop::Empty:
+        return "empty";
+    case HandOff::Stop::Full:
+        return "full";
+    case HandOff::Stop::Descriptors:
+        return "descriptors";
+    case HandOff::Stop::Memory:
+        return "memory";
+    case HandOff::Stop::InFlight:
+        return "inflight";
+    }
+    return "";
+}
+
+int handoffCommand(const Call &call) {
+    const Tcl_Channel channel = findChannel(call.interp, call.arguments[0]);
+    const Tcl_Channel queue = channel ? findChannel(call.interp, call.arguments[1]) : nullptr;
+    if (!queue)
+        return TCL_ERROR;
+    const std::string name = text(call.arguments[0]);
+    Listener *listener = listenerOf(channel);
+    if (!listener)
+        return call.fail(ownError("NOTLISTENER", "couldn't hand off from \"" + name + "\"",
+                                  "not a listener of this package", name));
+    Result<int> fd = queueDescriptor(queue);
+    if (!fd)
+        return call.fail(fd.error());
+    Result<HandOff> done = handOff(*listener, fd.value(), call.option(0, kDefaultBatch));
+    if (!done)
+        return call.fail(
+            systemError("couldn't hand off from \"" + name + "\"", done.error().code));
+    if (call.argument(2) &&
+        !Tcl_ObjSetVar2(call.interp, call.argument(2), nullptr,
+                        Tcl_NewStringObj(stopName(done.value().stop), -1), TCL_LEAVE_ERR_MSG))
+        return TCL_ERROR;
+    return call.answer(Tcl_NewIntObj(done.value().count));
+}
+
+int takeCommand(const Call &call) {
+    const Tcl_Channel queue = findChannel(call.interp, call.arguments[0]);
+    if (!queue)
+        return TCL_ERROR;
+    Result<int> fd = queueDescriptor(queue);
+    if (!fd)
+        return call.fail(fd.error());
+    Result<QueuedConnection> taken = dequeue(fd.value());
+    if (!taken && isWouldBlock(taken.error().code))
+        return TCL_OK;
+    const std::string what = "couldn't take from \"" + text(call.arguments[0]) + "\"";
+    if (!taken && taken.error().code != 0)
+        return call.fail(systemError(what, taken.error().code));
+    if (!taken)
+        return call.fail(taken.error());
+    if (!taken.value().fd)
+        return call.fail(ownError("CLOSED", what, "nobody can put connections into it any more",
+                                  text(call.arguments[0])));
+    return call.answer(
+        connectionWords(call.interp, std::move(taken.value().fd), taken.value().peer));
+}
+
+int depthCommand(const Call &call) {
+    const Tcl_Channel queue = findChannel(call.interp, call.arguments[0]);
+    if (!queue)
+        return TCL_ERROR;
+    Result<int> fd = queueDescriptor(queue);
+    if (!fd)
+        return call.fail(fd.error());
+    Result<int> depth = queueDepth(fd.value());
+    if (!depth)
+        return call.fail(depth.error());
+    return call.answer(Tcl_NewIntObj(depth.value()));
+}
+
+int trackCommand(const Call &call) {
+    const Tcl_Channel channel = findChannel(call.interp, call.arguments[0]);
+    if (!channel)
+        return TCL_ERROR;
+    return call.answer(Tcl_NewIntObj(dataOf(call.interp).connections.track(channel)));
+}
+
+// Without a number: how many tracked channels are open.
+int trackedCommand(const Call &call) {
+    const ChannelTracking &connections = dataOf(call.interp).connections;
+    int number = 0;
+    if (call.arguments.empty())
+        return call.answer(Tcl_NewIntObj(connections.countOpen()));
+    if (Tcl_GetIntFromObj(call.interp, call.arguments[0], &number) != TCL_OK)
+        return TCL_ERROR;
+    return call.answer(Tcl_NewBooleanObj(connections.isOpen(number)));
+}
+
+} // namespace
+
+std::vector<Command> queueCommands() {
+    const Option size = {"-size", Option::Kind::Number, "n", nullptr, 1, INT_MAX};
+    const Option max = {"-max", Option::Kind::Number, "n", nullptr, 1, INT_MAX};
+    return {
+        {"unix_sockets::queue", {size, Option{}}, 0, 0, "", queueCommand},
+        {"unix_sockets::handoff", {max, Option{}}, 2, 3, "listener queue ?reasonName?",
+         handoffCommand},
+        {"unix_sockets::take", {}, 1, 1, "queue", takeCommand},
+        {"unix_sockets::depth", {}, 1, 1, "queue", depthCommand},
+        {"unix_sockets::Track", {}, 1, 1, "channel", trackCommand},
+        {"unix_sockets::Tracked", {}, 0, 1, "?number?", trackedCommand},
+    };
+}
+
+} // namespace uds

@@ -1,0 +1,70 @@
+// How a command is declared: its options, its arguments, its procedure. The
+// table in init.cpp is made of these; usage texts, arity errors and the tests
+// of both come from it.
+#ifndef UDS_CMD_TABLE_H
+#define UDS_CMD_TABLE_H
+
+#include "tcl_support.h"
+
+#include <climits>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace uds {
+
+struct Option {
+    enum class Kind { Flag, Number, Boolean, Choice, Mode };
+    const char *name; // first: Tcl_GetIndexFromObjStruct reads it
+    Kind kind;
+    const char *argument;       // its name in the usage text; none for a flag
+    const char *const *choices; // for Choice, ended by a null
+    int least, most;            // for Number
+};
+
+// One call of a command, parsed.
+struct Call {
+    Tcl_Interp *interp;
+    std::vector<Tcl_Obj *> arguments;     // without the options
+    std::vector<std::optional<int>> options; // in the order of the declaration
+
+    int option(size_t index, int fallback) const { return options[index].value_or(fallback); }
+    bool has(size_t index) const { return options[index].has_value(); }
+    Tcl_Obj *argument(size_t index) const {
+        return index < arguments.size() ? arguments[index] : nullptr;
+    }
+    int answer(Tcl_Obj *result) const;
+    int fail(const Error &error) const { return uds::fail(interp, error); }
+};
+
+struct Command {
+    const char *name;
+    std::vector<Option> options; // ended by a null name when there are any
+    size_t least, most;          // number of arguments besides the options
+    const char *arguments;       // their usage text
+    int (*run)(const Call &call);
+    bool optionsLast = false;
+
+    std::string usage() const; // options and arguments, without the name
+};
+
+constexpr size_t kAnyNumber = SIZE_MAX;
+
+// The procedure for Tcl_CreateObjCommand; its client data is a Command.
+Tcl_ObjCmdProc *commandProc();
+
+// The commands of each group.
+std::vector<Command> socketCommands();
+std::vector<Command> passingCommands();
+std::vector<Command> queueCommands();
+std::vector<Command> processCommands();
+
+// Finds a channel by name; null with an error left in the interpreter.
+Tcl_Channel findChannel(Tcl_Interp *interp, Tcl_Obj *name);
+// The name of a channel, after registering it.
+Tcl_Obj *registerChannel(Tcl_Interp *interp, Tcl_Channel channel);
+
+} // namespace uds
+
+#endif

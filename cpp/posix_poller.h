@@ -1,0 +1,46 @@
+// Waits on many descriptors: epoll on Linux, poll elsewhere. One process, one
+// thread: after fork the child calls reset() before anything else, because
+// an epoll instance is shared with the parent and changes there too.
+#ifndef UDS_POSIX_POLLER_H
+#define UDS_POSIX_POLLER_H
+
+#include "posix_fd.h"
+
+#include <unordered_map>
+#include <vector>
+
+namespace uds {
+
+class Poller {
+public:
+    struct Ready {
+        int fd;
+        short events; // POLLIN | POLLOUT | POLLPRI; errors and hang-ups show as all asked for
+    };
+
+    // Also replaces what is watched for fd. Descriptors that epoll refuses
+    // (regular files) are always ready. False when fd is not open.
+    bool watch(int fd, short events);
+    void forget(int fd);
+    // Blocks up to timeoutMs (-1: for ever); a signal ends it early.
+    std::vector<Ready> wait(int timeoutMs);
+    // Leaves the shared instance alone and watches the same descriptors with
+    // one of its own, or none of them.
+    void reset(bool keepWatching);
+
+private:
+    struct Watch {
+        short events;
+        bool alwaysReady;
+    };
+    bool attach(int fd, Watch &watch);
+    void collect(std::vector<Ready> &ready, int fd, short happened);
+
+    UniqueFd epoll_;
+    std::unordered_map<int, Watch> watches_;
+    int alwaysReady_ = 0;
+};
+
+} // namespace uds
+
+#endif

@@ -1,0 +1,80 @@
+#include "posix_process.h"
+
+#include "posix_signal.h"
+
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace uds {
+
+namespace {
+
+// What the forking thread had blocked; the child inherits the value.
+thread_local sigset_t savedMask;
+
+} // namespace
+
+Result<pid_t> forkBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &savedMask);
+    const pid_t pid = ::fork();
+    const int code = errno;
+    if (pid != 0)
+        unblockSignals();
+    if (pid < 0)
+        return systemError("couldn't fork", code);
+    return pid;
+}
+
+void unblockSignals() {
+    ::pthread_sigmask(SIG_SETMASK, &savedMask, nullptr);
+}
+
+std::string ExitStatus::text() const {
+    return signalled ? "signal " + signalName(number) : "exit " + std::to_string(number);
+}
+
+Result<std::optional<ExitStatus>> waitFor(pid_t pid, bool noHang) {
+    int status = 0;
+    const pid_t ended = retry([&] { return ::waitpid(pid, &status, noHang ? WNOHANG : 0); });
+    if (ended < 0)
+        return systemError("couldn't wait for \"" + std::to_string(pid) + "\"");
+    if (ended == 0)
+        return std::optional<ExitStatus>();
+    if (WIFSIGNALED(status))
+        return std::optional(ExitStatus{true, WTERMSIG(status)});
+    return std::optional(ExitStatus{false, WEXITSTATUS(status)});
+}
+
+Status checkChild(pid_t pid) {
+    siginfo_t info{};
+    const int result = retry([&] {
+        return ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT);
+    });
+    if (result < 0)
+        return systemError("couldn't watch \"" + std::to_string(pid) + "\"");
+    return Nothing{};
+}
+
+Status sendSignal(pid_t pid, int signal) {
+    if (::kill(pid, signal) < 0)
+        return systemError("couldn't signal \"" + std::to_string(pid) + "\"");
+    return Nothing{};
+}
+
+Result<UniqueFd> openPidfd(pid_t pid) {
+    const std::string what = "couldn't watch \"" + std::to_string(pid) + "\"";
+#if defined(SYS_pidfd_open) && !defined(UDS_PORTABLE)
+    UniqueFd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    if (!fd)
+        return systemError(what);
+    return fd; // close-on-exec by definition
+#else
+    return systemError(what, ENOSYS);
+#endif
+}
+
+} // namespace uds

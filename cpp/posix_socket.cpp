@@ -1,0 +1,281 @@
+#include "posix_socket.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0 // such systems have SO_NOSIGPIPE, see prepare()
+#endif
+
+namespace uds {
+
+namespace {
+
+#if defined(SOCK_CLOEXEC) && !defined(UDS_PORTABLE)
+constexpr int kCloseOnExec = SOCK_CLOEXEC;
+#else
+constexpr int kCloseOnExec = 0;
+#endif
+
+constexpr int kPickedPortAttempts = 16;
+
+int option(int fd, int level, int name, int fallback) {
+    int value = fallback;
+    socklen_t length = sizeof value;
+    return ::getsockopt(fd, level, name, &value, &length) < 0 ? fallback : value;
+}
+
+void setOption(int fd, int level, int name, int value) {
+    ::setsockopt(fd, level, name, &value, sizeof value);
+}
+
+// What a new socket needs where the system cannot give it atomically.
+void prepare(int fd) {
+    if (kCloseOnExec == 0)
+        ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+#ifdef SO_NOSIGPIPE
+    setOption(fd, SOL_SOCKET, SO_NOSIGPIPE, 1);
+#endif
+}
+
+// A unix socket waits SO_SNDTIMEO for a place in the backlog.
+void limitConnect(int fd, const Deadline &deadline) {
+    const int ms = deadline ? std::max(remainingMs(deadline), 1) : 0;
+    const timeval limit{ms / 1000, (ms % 1000) * 1000};
+    ::setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+}
+
+int rawAccept(int listener, Address &peer) {
+#ifdef UDS_PORTABLE
+    return ::accept(listener, peer.get(), &peer.length);
+#else
+    return ::accept4(listener, peer.get(), &peer.length, SOCK_CLOEXEC);
+#endif
+}
+
+void setPort(Address &address, int port) {
+    if (address.family() == AF_INET)
+        reinterpret_cast<sockaddr_in &>(address.storage).sin_port = htons(port);
+    else
+        reinterpret_cast<sockaddr_in6 &>(address.storage).sin6_port = htons(port);
+}
+
+Result<UniqueFd> listenOne(const Address &address, int backlog, bool reusePort) {
+    Result<UniqueFd> fd = openSocket(address.family(), SOCK_STREAM);
+    if (!fd)
+        return fd;
+    const int raw = fd.value().get();
+    setOption(raw, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (reusePort)
+        setOption(raw, SOL_SOCKET, SO_REUSEPORT, 1);
+    // IPv4 has a socket of its own, so that its clients keep their plain
+    // addresses in -peername.
+    if (address.family() == AF_INET6)
+        setOption(raw, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    if (::bind(raw, address.get(), address.length) < 0)
+        return systemError("bind");
+    if (::listen(raw, backlog) < 0)
+        return systemError("listen");
+    Status status = setNonBlocking(raw, true);
+    if (!status)
+        return status.error();
+    return fd;
+}
+
+// A machine without IPv6 answers one of these for the IPv6 address.
+bool familyIsMissing(int code) {
+    return code == EAFNOSUPPORT || code == EADDRNOTAVAIL || code == EPROTONOSUPPORT;
+}
+
+Result<std::vector<UniqueFd>> listenAll(std::vector<Address> &addresses, int backlog,
+                                        bool reusePort) {
+    std::vector<UniqueFd> fds;
+    Error last = systemError("bind", EADDRNOTAVAIL);
+    for (Address &address : addresses) {
+        Result<UniqueFd> fd = listenOne(address, backlog, reusePort);
+        if (!fd && !familyIsMissing(fd.error().code))
+            return fd.error();
+        if (!fd) {
+            last = fd.error();
+            continue;
+        }
+        Result<Address> bound = localAddress(fd.value().get());
+        for (Address &other : addresses)
+            if (bound && other.port() == 0)
+                setPort(other, bound.value().port());
+        fds.push_back(std::move(fd.value()));
+    }
+    if (fds.empty())
+        return last;
+    return fds;
+}
+
+} // namespace
+
+Result<UniqueFd> openSocket(int family, int type) {
+    UniqueFd fd(::socket(family, type | kCloseOnExec, 0));
+    if (!fd)
+        return systemError("socket");
+    prepare(fd.get());
+    return fd;
+}
+
+Result<std::pair<UniqueFd, UniqueFd>> openPair(int type) {
+    int fds[2];
+    if (::socketpair(AF_UNIX, type | kCloseOnExec, 0, fds) < 0)
+        return systemError("socketpair");
+    prepare(fds[0]);
+    prepare(fds[1]);
+    return std::pair(UniqueFd(fds[0]), UniqueFd(fds[1]));
+}
+
+Status setNonBlocking(int fd, bool nonBlocking) {
+    const int flags = ::fcntl(fd, F_GETFL);
+    const int wanted = nonBlocking ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
+    if (flags < 0 || (wanted != flags && ::fcntl(fd, F_SETFL, wanted) < 0))
+        return systemError("fcntl");
+    return Nothing{};
+}
+
+Status setCloseOnExec(int fd) {
+    if (::fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+        return systemError("fcntl");
+    return Nothing{};
+}
+
+bool isOpen(int fd) {
+    return ::fcntl(fd, F_GETFD) >= 0;
+}
+
+Status tryConnect(int fd, const Address &address) {
+    Status status = setNonBlocking(fd, true);
+    if (!status)
+        return status;
+    const int result = retry([&] { return ::connect(fd, address.get(), address.length); });
+    const int code = errno;
+    status = setNonBlocking(fd, false);
+    if (result < 0 && code != EISCONN)
+        return systemError("connect", code == EINPROGRESS || code == EALREADY ? EAGAIN : code);
+    return status;
+}
+
+Status connectBy(int fd, const Address &address, const Deadline &deadline) {
+    int result = 0;
+    do {
+        limitConnect(fd, deadline);
+        result = ::connect(fd, address.get(), address.length);
+    } while (result < 0 && (errno == EINTR || isWouldBlock(errno)) && !expired(deadline));
+    if (result < 0 && errno != EISCONN)
+        return systemError("connect", isWouldBlock(errno) || errno == EINTR ? ETIMEDOUT : errno);
+    limitConnect(fd, std::nullopt);
+    return Nothing{};
+}
+
+Result<std::vector<UniqueFd>> listenInet(std::vector<Address> addresses, int backlog,
+                                         bool reusePort) {
+    const bool picked = addresses.size() > 1 && addresses[0].port() == 0;
+    for (int attempt = 1;; ++attempt) {
+        std::vector<Address> attempted = addresses;
+        auto fds = listenAll(attempted, backlog, reusePort);
+        // The port that was free in one family may be taken in the other.
+        if (fds || !picked || fds.error().code != EADDRINUSE || attempt == kPickedPortAttempts)
+            return fds;
+    }
+}
+
+Result<Accepted> acceptFrom(int listener) {
+    for (;;) {
+        Accepted accepted;
+        accepted.fd = UniqueFd(rawAccept(listener, accepted.peer));
+        if (accepted.fd) {
+#ifdef UDS_PORTABLE
+            // Some systems let an accepted socket inherit O_NONBLOCK.
+            prepare(accepted.fd.get());
+            Status status = setNonBlocking(accepted.fd.get(), false);
+            if (!status)
+                return status.error();
+#endif
+            return accepted;
+        }
+        if (errno != EINTR && errno != ECONNABORTED && errno != EPROTO)
+            return systemError("accept");
+    }
+}
+
+Result<size_t> receiveBytes(int fd, void *buffer, size_t size, bool nonBlocking) {
+    iovec part{buffer, size};
+    for (;;) {
+        msghdr message{};
+        message.msg_iov = &part;
+        message.msg_iovlen = 1;
+        const ssize_t count = ::recvmsg(fd, &message, nonBlocking ? MSG_DONTWAIT : 0);
+        // Only a record can be cut: bytes of a stream stay for the next call.
+        if (count >= 0 && (message.msg_flags & MSG_TRUNC) != 0)
+            return systemError("recvmsg", EMSGSIZE);
+        if (count >= 0)
+            return static_cast<size_t>(count);
+        if (isWouldBlock(errno) && !nonBlocking)
+            waitFor(fd, POLLIN);
+        else if (errno != EINTR)
+            return systemError("recvmsg");
+    }
+}
+
+Result<size_t> sendBytes(int fd, const void *bytes, size_t size, bool nonBlocking) {
+    const int flags = MSG_NOSIGNAL | (nonBlocking ? MSG_DONTWAIT : 0);
+    for (;;) {
+        const ssize_t count = ::send(fd, bytes, size, flags);
+        if (count >= 0)
+            return static_cast<size_t>(count);
+        if (isWouldBlock(errno) && !nonBlocking)
+            waitFor(fd, POLLOUT);
+        else if (errno != EINTR)
+            return systemError("send");
+    }
+}
+
+Status shutDown(int fd, int how) {
+    if (::shutdown(fd, how) < 0 && errno != ENOTCONN)
+        return systemError("shutdown");
+    return Nothing{};
+}
+
+int pendingError(int fd) {
+    return option(fd, SOL_SOCKET, SO_ERROR, 0);
+}
+
+int socketType(int fd) {
+    return option(fd, SOL_SOCKET, SO_TYPE, -1);
+}
+
+int socketFamily(int fd) {
+    Result<Address> address = localAddress(fd);
+    return address ? address.value().family() : -1;
+}
+
+bool isListening(int fd) {
+    return option(fd, SOL_SOCKET, SO_ACCEPTCONN, 0) != 0;
+}
+
+Result<Credentials> peerCredentials(int fd) {
+    Credentials credentials;
+#ifdef SO_PEERCRED
+    ucred peer{};
+    socklen_t length = sizeof peer;
+    if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
+        return systemError("getsockopt");
+    credentials = {peer.pid, peer.uid, peer.gid};
+#else
+    if (::getpeereid(fd, &credentials.uid, &credentials.gid) < 0)
+        return systemError("getpeereid");
+#endif
+    return credentials;
+}
+
+} // namespace uds

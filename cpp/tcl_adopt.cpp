@@ -1,0 +1,174 @@
+#include "tcl_adopt.h"
+
+#include "posix_socket.h"
+#include "tcl_channel.h"
+#include "tcl_listener.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstring>
+
+namespace uds {
+
+namespace {
+
+void *asHandle(int fd) {
+    return reinterpret_cast<void *>(static_cast<intptr_t>(fd));
+}
+
+int directions(int flags) {
+    switch (flags & O_ACCMODE) {
+    case O_RDONLY:
+        return TCL_READABLE;
+    case O_WRONLY:
+        return TCL_WRITABLE;
+    default:
+        return TCL_READABLE | TCL_WRITABLE;
+    }
+}
+
+Tcl_Channel registered(Tcl_Interp *interp, Tcl_Channel channel) {
+    Tcl_RegisterChannel(interp, channel);
+    return channel;
+}
+
+enum class Kind { Tcp, Unix, Listening, File };
+
+Kind socketKind(int fd) {
+    if (isListening(fd))
+        return Kind::Listening;
+    const int type = socketType(fd);
+    const int family = socketFamily(fd);
+    if (family == AF_UNIX && (type == SOCK_STREAM || type == SOCK_SEQPACKET))
+        return Kind::Unix;
+    if (type == SOCK_STREAM && (family == AF_INET || family == AF_INET6))
+        return Kind::Tcp;
+    return Kind::File;
+}
+
+Tcl_Channel makeListening(UniqueFd fd) {
+    std::vector<UniqueFd> sockets;
+    sockets.push_back(std::move(fd));
+    return openListener(std::move(sockets), std::nullopt);
+}
+
+// The channel becomes the owner of the descriptor.
+Tcl_Channel makeChannel(Kind kind, UniqueFd fd, int flags) {
+    switch (kind) {
+    case Kind::Listening:
+        return makeListening(std::move(fd));
+    case Kind::Unix: {
+        const int type = socketType(fd.get());
+        return openUnixChannel(std::move(fd), type);
+    }
+    case Kind::Tcp:
+        return Tcl_MakeTcpClientChannel(asHandle(fd.release()));
+    case Kind::File:
+        break;
+    }
+    return Tcl_MakeFileChannel(asHandle(fd.release()), directions(flags));
+}
+
+#if TCL_MAJOR_VERSION >= 9
+
+bool isTcp(Tcl_Channel channel) {
+    return strcmp(Tcl_ChannelName(Tcl_GetChannelType(channel)), "tcp") == 0;
+}
+
+// Before Tcl shuts the socket down, a fresh one takes over its number.
+void replaceSocket(void *closing) {
+    const Tcl_Channel channel = static_cast<Tcl_Channel>(closing);
+    void *handle = nullptr;
+    if (Tcl_OutputBuffered(channel) > 0)
+        Tcl_Flush(channel); // Tcl would do it next, into the fresh socket
+    if (Tcl_GetChannelHandle(channel, TCL_READABLE, &handle) != TCL_OK)
+        return;
+    const int fd = static_cast<int>(reinterpret_cast<intptr_t>(handle));
+    Tcl_DeleteFileHandler(fd);
+    Result<UniqueFd> fresh = openSocket(AF_UNIX, SOCK_STREAM);
+    if (fresh)
+        ::dup3(fresh.value().get(), fd, O_CLOEXEC);
+}
+
+#endif
+
+Tcl_Interp *childInterp(Tcl_Interp *interp, Tcl_Obj *name) {
+#if TCL_MAJOR_VERSION >= 9
+    return Tcl_GetChild(interp, Tcl_GetString(name));
+#else
+    return Tcl_GetSlave(interp, Tcl_GetString(name));
+#endif
+}
+
+// The list that a command answers with.
+std::vector<ObjRef> answerOf(Tcl_Interp *interp, const char *command) {
+    std::vector<ObjRef> answers;
+    Tcl_Size count = 0;
+    Tcl_Obj **words = nullptr;
+    Tcl_InterpState saved = Tcl_SaveInterpState(interp, TCL_OK);
+    if (Tcl_EvalEx(interp, command, -1, TCL_EVAL_GLOBAL) == TCL_OK &&
+        Tcl_ListObjGetElements(nullptr, Tcl_GetObjResult(interp), &count, &words) == TCL_OK)
+        for (Tcl_Size i = 0; i < count; ++i)
+            answers.emplace_back(words[i]);
+    Tcl_RestoreInterpState(interp, saved);
+    return answers;
+}
+
+} // namespace
+
+Result<Tcl_Channel> adopt(Tcl_Interp *interp, UniqueFd &fd) {
+    const std::string what = "couldn't adopt \"" + std::to_string(fd.get()) + "\"";
+    struct stat info;
+    const int flags = ::fcntl(fd.get(), F_GETFL);
+    if (flags < 0 || ::fstat(fd.get(), &info) < 0)
+        return systemError(what);
+    const Kind kind = S_ISSOCK(info.st_mode) ? socketKind(fd.get()) : Kind::File;
+    Status status = setCloseOnExec(fd.get());
+    if (status && kind != Kind::Unix)
+        status = setNonBlocking(fd.get(), kind == Kind::Listening);
+    if (!status)
+        return systemError(what, status.error().code);
+    return registered(interp, makeChannel(kind, std::move(fd), flags));
+}
+
+Tcl_Obj *connectionWords(Tcl_Interp *interp, UniqueFd fd, const Address &peer) {
+    const bool isInet = peer.family() == AF_INET || peer.family() == AF_INET6;
+    Result<Address> local = localAddress(fd.get());
+    const Address &shown = isInet || !local ? peer : local.value();
+    const Tcl_Channel channel =
+        registered(interp, isInet ? makeChannel(Kind::Tcp, std::move(fd), 0)
+                                  : makeChannel(Kind::Unix, std::move(fd), 0));
+    return newList({Tcl_NewStringObj(Tcl_GetChannelName(channel), -1),
+                    fromSystem(local || isInet ? shown.host() : std::string()),
+                    Tcl_NewIntObj(shown.port())});
+}
+
+void detachOnClose(Tcl_Channel channel) {
+#if TCL_MAJOR_VERSION >= 9
+    if (!isTcp(channel))
+        return;
+    Tcl_DeleteCloseHandler(channel, replaceSocket, channel); // at most one
+    Tcl_CreateCloseHandler(channel, replaceSocket, channel);
+#else
+    static_cast<void>(channel);
+#endif
+}
+
+void forEachChannel(Tcl_Interp *interp,
+                    const std::function<void(Tcl_Interp *, Tcl_Channel)> &visit) {
+    for (const ObjRef &name : answerOf(interp, "::chan names")) {
+        Tcl_Channel channel = Tcl_GetChannel(interp, Tcl_GetString(name.get()), nullptr);
+        if (channel)
+            visit(interp, channel);
+    }
+    for (const ObjRef &name : answerOf(interp, "::interp slaves")) {
+        Tcl_Interp *child = childInterp(interp, name.get());
+        if (child)
+            forEachChannel(child, visit);
+    }
+}
+
+} // namespace uds

@@ -1,0 +1,36 @@
+// The right kind of channel for a descriptor.
+#ifndef UDS_TCL_ADOPT_H
+#define UDS_TCL_ADOPT_H
+
+#include "posix_address.h"
+#include "posix_fd.h"
+#include "tcl_support.h"
+
+#include <functional>
+
+namespace uds {
+
+// TCP socket: Tcl's TCP channel. Unix socket: ours. Listening socket: a
+// listener. Anything else: Tcl's file channel, for the directions in which
+// the descriptor is open. Registered with the interpreter. The descriptor
+// becomes close-on-exec and (sockets aside that are ours) blocking, as the
+// new channel is.
+// After an error the caller still owns the descriptor.
+Result<Tcl_Channel> adopt(Tcl_Interp *interp, UniqueFd &fd);
+
+// {channel address port} for an accepted connection; for a unix socket the
+// path that the client connected to, and 0.
+Tcl_Obj *connectionWords(Tcl_Interp *interp, UniqueFd fd, const Address &peer);
+
+// Tcl 9 shuts a TCP connection down for reading when a channel is closed, in
+// every process that holds it. After this call, closing the channel here
+// leaves the connection alone. Nothing to do for other channels and Tcl 8.6.
+void detachOnClose(Tcl_Channel channel);
+
+// Calls for each channel of the interpreter and of its child interpreters.
+void forEachChannel(Tcl_Interp *interp,
+                    const std::function<void(Tcl_Interp *, Tcl_Channel)> &visit);
+
+} // namespace uds
+
+#endif

@@ -1,0 +1,337 @@
+#include "tcl_listener.h"
+
+#include "tcl_channel.h"
+#include "tcl_interp.h"
+#include "tcl_names.h"
+
+#include <sys/socket.h>
+
+#include <cstring>
+#include <memory>
+
+namespace uds {
+
+namespace {
+
+// How long a listener with a handler rests when the system has nothing to
+// give (descriptors, memory), or when it was moved to an interpreter without
+// this library: trying again at once would only spin.
+constexpr int kRestMs = 100;
+
+} // namespace
+
+class Listener {
+public:
+    std::vector<UniqueFd> sockets;
+    std::optional<SocketFile> file;
+    std::optional<Accepted> pending; // accepted, not yet handed off
+    size_t turn = 0;                 // the socket that is asked first
+    Tcl_Channel channel = nullptr;
+    int interest = 0;
+    bool hasHandler = false;
+    // A string, not an object: the channel may move to another thread.
+    std::string handler;
+    Tcl_TimerToken rest = nullptr;
+};
+
+namespace {
+
+Listener &stateOf(void *instance) {
+    return *static_cast<Listener *>(instance);
+}
+
+void applyInterest(Listener &listener);
+
+// ---- the handler -----------------------------------------------------------
+
+// The listener may have been transferred since it was made.
+Tcl_Interp *interpOf(const Listener &listener) {
+    for (InterpData *data : interpsOfThread())
+        if (Tcl_IsChannelRegistered(data->interp, listener.channel))
+            return data->interp;
+    return nullptr;
+}
+
+void onRested(void *instance) {
+    stateOf(instance).rest = nullptr;
+    applyInterest(stateOf(instance));
+}
+
+void takeRest(Listener &listener, int ms) {
+    listener.rest = Tcl_CreateTimerHandler(ms, onRested, &listener);
+    applyInterest(listener);
+}
+
+// As with Tcl's own server sockets, a failed handler loses its connection.
+void callHandler(Tcl_Interp *interp, const ObjRef &handler, Tcl_Channel channel) {
+    Tcl_RegisterChannel(interp, channel);
+    Tcl_RegisterChannel(nullptr, channel); // held while the handler runs
+    Tcl_Preserve(interp);
+    const int code =
+        callBack(interp, handler, {Tcl_NewStringObj(Tcl_GetChannelName(channel), -1)});
+    if (code != TCL_OK && Tcl_IsChannelRegistered(interp, channel))
+        Tcl_UnregisterChannel(interp, channel);
+    Tcl_Release(interp);
+    Tcl_UnregisterChannel(nullptr, channel);
+}
+
+void serveHandler(Listener &listener) {
+    Tcl_Interp *interp = interpOf(listener);
+    if (!interp) {
+        takeRest(listener, kRestMs); // nobody to call: the clients stay in the backlog
+        return;
+    }
+    Result<Accepted> accepted = acceptFrom(listener);
+    if (!accepted && isWouldBlock(accepted.error().code))
+        return;
+    if (!accepted) {
+        takeRest(listener, kRestMs);
+        Tcl_BackgroundException(interp, fail(interp, accepted.error()));
+        return;
+    }
+    const ObjRef handler(newString(listener.handler));
+    const Tcl_Channel channel = openUnixChannel(std::move(accepted.value().fd), SOCK_STREAM);
+    callHandler(interp, handler, channel); // may close the listener
+}
+
+// ---- waiting ---------------------------------------------------------------
+
+void onReady(void *instance, int mask) {
+    Listener &listener = stateOf(instance);
+    if (listener.hasHandler)
+        serveHandler(listener);
+    else
+        Tcl_NotifyChannel(listener.channel, mask);
+}
+
+bool wantsConnections(const Listener &listener) {
+    if (!listener.hasHandler)
+        return (listener.interest & TCL_READABLE) != 0;
+    return !listener.rest;
+}
+
+void applyInterest(Listener &listener) {
+    const bool wanted = wantsConnections(listener);
+    for (const UniqueFd &socket : listener.sockets)
+        if (wanted)
+            Tcl_CreateFileHandler(socket.get(), TCL_READABLE, onReady, &listener);
+        else
+            Tcl_DeleteFileHandler(socket.get());
+}
+
+// ---- options ---------------------------------------------------------------
+
+// One socket: {address port} for TCP, the path for unix. As with Tcl's own
+// server sockets, several give several.
+std::string socketNames(const Listener &listener) {
+    Tcl_DString names;
+    Tcl_DStringInit(&names);
+    for (const UniqueFd &socket : listener.sockets) {
+        Result<Address> address = localAddress(socket.get());
+        if (!address)
+            continue;
+        const ObjRef host(fromSystem(address.value().host()));
+        if (address.value().isUnix()) {
+            Tcl_DStringAppend(&names, Tcl_GetString(host.get()), -1);
+            continue;
+        }
+        Tcl_DStringAppendElement(&names, Tcl_GetString(host.get()));
+        Tcl_DStringAppendElement(&names, Tcl_GetString(host.get()));
+        Tcl_DStringAppendElement(&names, std::to_string(address.value().port()).c_str());
+    }
+    std::string text = Tcl_DStringValue(&names);
+    Tcl_DStringFree(&names);
+    return text;
+}
+
+int getOptionProc(void *instance, Tcl_Interp *interp, const char *name, Tcl_DString *value) {
+    Listener &listener = stateOf(instance);
+    if (!name) {
+        Tcl_DStringAppendElement(value, "-sockname");
+        Tcl_DStringAppendElement(value, socketNames(listener).c_str());
+        Tcl_DStringAppendElement(value, "-type");
+        Tcl_DStringAppendElement(value, "stream");
+        return TCL_OK;
+    }
+    if (strcmp(name, "-sockname") == 0) {
+        Tcl_DStringAppend(value, socketNames(listener).c_str(), -1);
+    } else if (strcmp(name, "-type") == 0) {
+        Tcl_DStringAppend(value, "stream", -1);
+    } else if (strcmp(name, "-error") == 0) {
+        const int code = pendingError(listener.sockets[0].get());
+        if (code != 0)
+            Tcl_DStringAppend(value, Tcl_ErrnoMsg(code), -1);
+    } else {
+        return Tcl_BadChannelOption(interp, name, "error sockname type");
+    }
+    return TCL_OK;
+}
+
+// ---- the rest of the driver ------------------------------------------------
+
+int inputProc(void *, char *, int, int *errorCode) {
+    *errorCode = ENOTCONN;
+    return -1;
+}
+
+int outputProc(void *, const char *, int, int *errorCode) {
+    *errorCode = ENOTCONN;
+    return -1;
+}
+
+void watchProc(void *instance, int mask) {
+    stateOf(instance).interest = mask;
+    applyInterest(stateOf(instance));
+}
+
+int getHandleProc(void *instance, int, void **handle) {
+    *handle = reinterpret_cast<void *>(static_cast<intptr_t>(stateOf(instance).sockets[0].get()));
+    return TCL_OK;
+}
+
+int close2Proc(void *instance, Tcl_Interp *, int flags) {
+    // Never a shutdown: other processes may listen on the same socket.
+    if ((flags & (TCL_CLOSE_READ | TCL_CLOSE_WRITE)) != 0)
+        return 0;
+    Listener &listener = stateOf(instance);
+    Tcl_DeleteTimerHandler(listener.rest);
+    for (const UniqueFd &socket : listener.sockets)
+        Tcl_DeleteFileHandler(socket.get());
+    if (listener.file)
+        listener.file->remove(); // while the inode is still taken
+    delete &listener; // the channel was its owner
+    return 0;
+}
+
+int blockModeProc(void *, int) {
+    return 0; // accepting never blocks
+}
+
+void threadActionProc(void *instance, int action) {
+    Listener &listener = stateOf(instance);
+    Tcl_DeleteTimerHandler(listener.rest);
+    listener.rest = nullptr;
+    if (action == TCL_CHANNEL_THREAD_INSERT) {
+        // Later: the channel is not registered with an interpreter yet.
+        if (listener.hasHandler)
+            takeRest(listener, 0);
+        return;
+    }
+    listener.interest = 0;
+    for (const UniqueFd &socket : listener.sockets)
+        Tcl_DeleteFileHandler(socket.get());
+}
+
+const Tcl_ChannelType kListenerType = {
+    "listener",
+    TCL_CHANNEL_VERSION_5,
+    TCL_CLOSE2PROC,
+    inputProc,
+    outputProc,
+    nullptr, // seek
+    nullptr, // setOption
+    getOptionProc,
+    watchProc,
+    getHandleProc,
+    close2Proc,
+    blockModeProc,
+    nullptr, // flush
+    nullptr, // handler
+    nullptr, // wideSeek
+    threadActionProc,
+    nullptr, // truncate
+};
+
+// What to tell the caller after a failure of accept or of the queue; nothing
+// for an error that is not about room.
+std::optional<HandOff::Stop> stopReason(int code, HandOff::Stop whenItWouldBlock) {
+    if (isWouldBlock(code))
+        return whenItWouldBlock;
+    switch (code) {
+    case EMFILE:
+    case ENFILE:
+        return HandOff::Stop::Descriptors;
+    case ENOBUFS:
+    case ENOMEM:
+        return HandOff::Stop::Memory;
+    case ETOOMANYREFS:
+        return HandOff::Stop::InFlight;
+    default:
+        return std::nullopt;
+    }
+}
+
+} // namespace
+
+Tcl_Channel openListener(std::vector<UniqueFd> sockets, std::optional<SocketFile> file) {
+    auto listener = std::make_unique<Listener>();
+    listener->sockets = std::move(sockets);
+    listener->file = std::move(file);
+    const bool isUnix = socketFamily(listener->sockets[0].get()) == AF_UNIX;
+    const std::string name = nextChannelName(isUnix ? "unix_socket" : "tcp_listener");
+    Listener *owned = listener.release(); // by the channel, see close2Proc
+    owned->channel = Tcl_CreateChannel(&kListenerType, name.c_str(), owned, TCL_READABLE);
+    return owned->channel;
+}
+
+void setHandler(Listener &listener, const std::string &handler) {
+    listener.handler = handler;
+    listener.hasHandler = true;
+    applyInterest(listener);
+}
+
+bool isListener(Tcl_Channel channel) {
+    return Tcl_GetChannelType(channel) == &kListenerType;
+}
+
+Listener *listenerOf(Tcl_Channel channel) {
+    return isListener(channel) ? &stateOf(Tcl_GetChannelInstanceData(channel)) : nullptr;
+}
+
+size_t socketCount(const Listener &listener) {
+    return listener.sockets.size();
+}
+
+Result<Accepted> acceptFrom(Listener &listener) {
+    if (listener.pending) {
+        Accepted kept = std::move(*listener.pending);
+        listener.pending.reset();
+        return kept;
+    }
+    // Each socket goes first in turn, so that neither starves the other.
+    const size_t count = listener.sockets.size();
+    Result<Accepted> accepted = systemError("accept", EAGAIN);
+    for (size_t i = 0; i < count; ++i) {
+        listener.turn = (listener.turn + 1) % count;
+        accepted = acceptFrom(listener.sockets[listener.turn].get());
+        if (accepted || !isWouldBlock(accepted.error().code))
+            break;
+    }
+    return accepted;
+}
+
+Result<HandOff> handOff(Listener &listener, int queue, int max) {
+    HandOff done;
+    for (; done.count < max; ++done.count) {
+        Result<Accepted> accepted = acceptFrom(listener);
+        if (!accepted) {
+            const auto stop = stopReason(accepted.error().code, HandOff::Stop::Empty);
+            if (!stop)
+                return accepted.error();
+            done.stop = *stop;
+            return done;
+        }
+        Status sent = enqueue(queue, accepted.value().fd.get(), accepted.value().peer);
+        if (!sent) {
+            listener.pending = std::move(accepted.value());
+            const auto stop = stopReason(sent.error().code, HandOff::Stop::Full);
+            if (!stop)
+                return sent.error();
+            done.stop = *stop;
+            return done;
+        }
+    }
+    return done;
+}
+
+} // namespace uds

@@ -1,0 +1,37 @@
+// Which of some channels are still open, known even when their names are
+// given to others afterwards.
+#ifndef UDS_TCL_TRACKING_H
+#define UDS_TCL_TRACKING_H
+
+#include <tcl.h>
+
+#include <memory>
+#include <mutex>
+#include <set>
+
+namespace uds {
+
+class ChannelTracking {
+public:
+    // The number stands for this channel until it is closed.
+    int track(Tcl_Channel channel);
+    bool isOpen(int number) const;
+    int countOpen() const;
+
+private:
+    // A tracked channel may move to another thread and be closed there, or
+    // outlive the interpreter: both sides share this.
+    struct Numbers {
+        std::mutex mutex;
+        std::set<int> open;
+    };
+    struct Tracked;
+    static void onClose(void *tracked);
+
+    std::shared_ptr<Numbers> numbers_ = std::make_shared<Numbers>();
+    int next_ = 0;
+};
+
+} // namespace uds
+
+#endif

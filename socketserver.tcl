@@ -1,0 +1,490 @@
+# socketserver --
+#
+#   A parent accepts connections with Tcl events and passes each one to a
+#   forked worker, whose handler gets an ordinary channel. The manual is
+#   man/socketserver.man.
+#
+#   parent:  listener --handoff--> queue's sending end
+#   worker:  queue's receiving end --take--> handler
+#
+#   The queue is shared: whoever is free takes the next connection. The parent
+#   keeps both ends, so a worker that dies loses only what it was serving.
+
+package require Tcl 8.6-
+package require unix_sockets
+package require unix_process
+
+namespace eval socketserver {
+    namespace export {[a-z]*}
+
+    namespace eval server {
+        # One namespace array per port, in the process that opened the port and
+        # in all that were forked from it:
+        #   owner      pid of the process that accepts
+        #   listener   its channel; empty in a worker, and once closed
+        #   sender receiver   the ends of the queue
+        #   life       channel that turns readable when the owner ends; or empty
+        #   maxqueue   connections that may wait; 0 for what the kernel allows
+        #   accepted   connections accepted so far
+        #   paused     why accepting rests: empty, full, descriptors, memory,
+        #              inflight or error
+        #   resumeId   timer that ends the pause
+        #   handlers   command prefixes that wait for a connection, in order
+    }
+
+    # Ports in the order in which they were opened.
+    variable ports {}
+    # Handler calls that are running, innermost last: {number armedAgain}.
+    variable serving {}
+    # What a worker calls when its parent has ended; empty: exit.
+    variable parentExitCmd {}
+    # Set in a worker whose parent has ended.
+    variable orphaned 0
+
+    # Connections accepted in one go, before other events get their turn.
+    variable batch 64
+    # Milliseconds between attempts while the system has nothing to give, and
+    # between looks at things that cause no event.
+    variable retryMs 100
+    variable lookMs 10
+
+    namespace ensemble create -command ::socketserver::socket -map {
+        server       ::socketserver::Server
+        client       ::socketserver::Client
+        info         ::socketserver::Info
+        close        ::socketserver::Close
+        onparentexit ::socketserver::OnParentExit
+    }
+}
+
+lappend unix_process::childHooks ::socketserver::BecomeWorker
+
+# ---- public: socketserver::socket SUBCOMMAND -------------------------------
+
+# socketserver::socket server ?-host addr? ?-backlog n? ?-maxqueue n? port --
+#
+#   Listens, and accepts from the event loop. Returns the port that was bound.
+
+proc socketserver::Server {args} {
+    variable ports
+    set usage "server ?-host addr? ?-backlog n? ?-maxqueue n? port"
+    lassign [ParseOptions {-host {} -backlog 1024 -maxqueue 0} $usage 1 $args] options port
+    CheckNumber "port" $port 0 65535
+    CheckNumber "value of -maxqueue" [dict get $options -maxqueue] 0 1000000000
+    set listener [unix_sockets::listener -backlog [dict get $options -backlog] -- \
+        [EndpointOf [dict get $options -host] $port]]
+    try {
+        set port [lindex [chan configure $listener -sockname] 2]
+        OpenQueue $port $listener [dict get $options -maxqueue]
+    } on error {message failure} {
+        close $listener
+        return -options $failure $message
+    }
+    if {$port ni $ports} {
+        lappend ports $port
+    }
+    Listen $port
+    return $port
+}
+
+# socketserver::socket client ?-port port? handler --
+#
+#   Gives the next queued connection to the handler, once.
+
+proc socketserver::Client {args} {
+    lassign [ParseOptions {-port {}} "client ?-port port? handler" 1 $args] options handlerCmd
+    if {[catch {llength $handlerCmd} words] || $words == 0} {
+        throw [list SOCKETSERVER HANDLER $handlerCmd] \
+            "bad handler \"$handlerCmd\": must be a command prefix"
+    }
+    set port [FindPort [dict get $options -port]]
+    namespace upvar server $port state
+    if {$state(owner) != [pid]} {
+        Adopt $port
+    }
+    lappend state(handlers) $handlerCmd
+    NoteArmed
+    Watch $port
+    return
+}
+
+# socketserver::socket info ?-port port? --
+
+proc socketserver::Info {args} {
+    lassign [ParseOptions {-port {}} "info ?-port port?" 0 $args] options
+    set port [FindPort [dict get $options -port]]
+    namespace upvar server $port state
+    dict create port $port accepted $state(accepted) \
+        queued [unix_sockets::depth $state(sender)] \
+        paused [expr {$state(paused) ne ""}] reason $state(paused)
+}
+
+# socketserver::socket close ?-port port? --
+#
+#   Stops listening. What is queued is still served.
+
+proc socketserver::Close {args} {
+    lassign [ParseOptions {-port {}} "close ?-port port?" 0 $args] options
+    set port [FindPort [dict get $options -port]]
+    namespace upvar server $port state
+    if {$state(listener) eq ""} {
+        return
+    }
+    # One accepted connection may still look for its place in the queue.
+    if {$state(paused) ne ""} {
+        catch {unix_sockets::handoff -max 1 $state(listener) $state(sender)}
+    }
+    CloseListener $port
+    ReleaseWhenEmpty $port
+}
+
+# socketserver::socket onparentexit ?cmd? --
+#
+#   What a worker does when its parent has ended, in place of exiting.
+
+proc socketserver::OnParentExit {args} {
+    variable parentExitCmd
+    if {[llength $args] > 1} {
+        WrongArguments "onparentexit ?cmd?"
+    }
+    if {[llength $args] == 1} {
+        set parentExitCmd [lindex $args 0]
+    }
+    return $parentExitCmd
+}
+
+# ---- arguments ---------------------------------------------------------------
+
+# Returns {options argument ...}.
+proc socketserver::ParseOptions {defaults usage count words} {
+    set options $defaults
+    while {[string match -* [lindex $words 0]] && [llength $words] > $count} {
+        set words [lassign $words name]
+        if {$name eq "--"} break
+        set name [tcl::prefix match -message option [dict keys $defaults] $name]
+        if {[llength $words] == 0} {
+            WrongArguments $usage
+        }
+        set words [lassign $words value]
+        dict set options $name $value
+    }
+    if {[llength $words] != $count} {
+        WrongArguments $usage
+    }
+    return [list $options {*}$words]
+}
+
+proc socketserver::WrongArguments {usage} {
+    throw {TCL WRONGARGS} "wrong # args: should be \"socketserver::socket $usage\""
+}
+
+proc socketserver::CheckNumber {what value least most} {
+    if {![string is integer -strict $value] || $value < $least || $value > $most} {
+        throw [list SOCKETSERVER VALUE $value] \
+            "bad $what \"$value\": must be a number from $least to $most"
+    }
+}
+
+proc socketserver::EndpointOf {host port} {
+    if {$host eq ""} {
+        return $port
+    }
+    return [expr {[string first : $host] < 0 ? "$host:$port" : "\[$host\]:$port"}]
+}
+
+# The port that a command means: the first opened when none is named.
+proc socketserver::FindPort {port} {
+    variable ports
+    if {$port eq "" && [llength $ports] == 0} {
+        throw {SOCKETSERVER NOSERVER} "no port is open: call \"socketserver::socket server\" first"
+    }
+    if {$port eq ""} {
+        return [lindex $ports 0]
+    }
+    if {$port ni $ports} {
+        throw [list SOCKETSERVER NOPORT $port] \
+            "no server on port \"$port\": must be [join $ports {, }]"
+    }
+    return $port
+}
+
+# ---- the parent: accepting -----------------------------------------------------
+
+# A port that was closed and opened again keeps its queue, and so its workers.
+proc socketserver::OpenQueue {port listener maxqueue} {
+    namespace upvar server $port state
+    if {[info exists state(listener)] && $state(listener) ne "" && $state(owner) == [pid]} {
+        throw [list SOCKETSERVER OPEN $port] "port \"$port\" is already open on another address"
+    }
+    if {![info exists state(sender)] || $state(owner) != [pid]} {
+        set size [expr {$maxqueue > 0 ? [list -size $maxqueue] : ""}]
+        lassign [unix_sockets::queue {*}$size] sender receiver
+        array set state [list sender $sender receiver $receiver life [OpenLife] owner [pid] \
+            accepted 0 handlers {}]
+    }
+    array set state [list listener $listener maxqueue $maxqueue paused {} resumeId {}]
+}
+
+proc socketserver::OpenLife {} {
+    try {
+        return [unix_process::pidfd [pid]]
+    } trap {POSIX ENOSYS} {} {
+        return ""
+    }
+}
+
+proc socketserver::Listen {port} {
+    namespace upvar server $port state
+    chan event $state(listener) readable [list ::socketserver::Accept $port]
+}
+
+# Never throws: Tcl would take the event away, and the port would be deaf.
+proc socketserver::Accept {port} {
+    namespace upvar server $port state
+    if {$state(owner) != [pid]} {
+        BecomeWorker ;# forked by somebody else's fork
+        return
+    }
+    try {
+        set reason [HandOff $port]
+    } on error {message failure} {
+        Report $message $failure
+        set reason error
+    }
+    if {$reason in {max empty}} {
+        set state(paused) ""
+    } else {
+        Pause $port $reason
+    }
+}
+
+# Returns why it stopped.
+proc socketserver::HandOff {port} {
+    variable batch
+    namespace upvar server $port state
+    set room $batch
+    if {$state(maxqueue) > 0} {
+        set room [expr {min($batch, $state(maxqueue) - [unix_sockets::depth $state(sender)])}]
+    }
+    if {$room <= 0} {
+        return full
+    }
+    incr state(accepted) [unix_sockets::handoff -max $room $state(listener) $state(sender) reason]
+    return $reason
+}
+
+# Accepting rests until the queue has room, which is an event, or until the
+# system may have what it lacked, which is none. Clients wait in the backlog.
+proc socketserver::Pause {port reason} {
+    variable retryMs
+    variable lookMs
+    namespace upvar server $port state
+    set wasFull [expr {$state(paused) eq "full"}]
+    set state(paused) $reason
+    chan event $state(listener) readable {}
+    if {$reason eq "full" && !$wasFull} {
+        chan event $state(sender) writable [list ::socketserver::Resume $port]
+    } elseif {$reason eq "full"} {
+        # The kernel counts differently: it has room, -maxqueue has not.
+        set state(resumeId) [after $lookMs [list ::socketserver::Resume $port]]
+    } else {
+        set state(resumeId) [after $retryMs [list ::socketserver::Resume $port]]
+    }
+}
+
+proc socketserver::Resume {port} {
+    namespace upvar server $port state
+    chan event $state(sender) writable {}
+    set state(resumeId) ""
+    Listen $port
+    Accept $port
+}
+
+proc socketserver::CloseListener {port} {
+    namespace upvar server $port state
+    if {$state(listener) eq ""} {
+        return
+    }
+    after cancel $state(resumeId)
+    catch {chan event $state(sender) writable {}}
+    close $state(listener)
+    array set state {listener {} paused {} resumeId {}}
+}
+
+# The parent lets go of a closed port once its queue is empty.
+proc socketserver::ReleaseWhenEmpty {port} {
+    variable ports
+    variable retryMs
+    namespace upvar server $port state
+    if {![info exists state(listener)] || $state(listener) ne "" || $state(owner) != [pid]} {
+        return
+    }
+    if {[unix_sockets::depth $state(sender)] > 0} {
+        after $retryMs [list ::socketserver::ReleaseWhenEmpty $port]
+        return
+    }
+    foreach channel [list $state(sender) $state(receiver) $state(life)] {
+        catch {close $channel}
+    }
+    unset state
+    set ports [lsearch -all -inline -not -exact $ports $port]
+}
+
+# ---- the worker: serving -------------------------------------------------------
+
+# In a forked child: nothing of the parent's accepting goes on here, and the
+# port is free when the parent lets go of it.
+proc socketserver::BecomeWorker {} {
+    variable ports
+    variable serving {}
+    foreach port $ports {
+        namespace upvar server $port state
+        if {$state(owner) != [pid]} {
+            CloseListener $port
+            set state(handlers) {}
+            chan event $state(receiver) readable {}
+        }
+    }
+}
+
+# The first time that a worker asks for a connection of this port.
+proc socketserver::Adopt {port} {
+    variable adopted
+    if {[info exists adopted($port)] && $adopted($port) == [pid]} {
+        return
+    }
+    set adopted($port) [pid]
+    BecomeWorker
+    WatchParent $port
+}
+
+# Wakes only while a handler waits.
+proc socketserver::Watch {port} {
+    variable orphaned
+    namespace upvar server $port state
+    set wanted [expr {[llength $state(handlers)] > 0 && !$orphaned}]
+    chan event $state(receiver) readable [expr {$wanted ? [list ::socketserver::Take $port] : ""}]
+}
+
+proc socketserver::Take {port} {
+    variable retryMs
+    namespace upvar server $port state
+    try {
+        set connection [unix_sockets::take $state(receiver)]
+    } on error {message failure} {
+        # No descriptor to take it with (it stays queued), or a broken record.
+        Report $message $failure
+        chan event $state(receiver) readable {}
+        after $retryMs [list ::socketserver::Watch $port]
+        return
+    }
+    if {[llength $connection] == 0} {
+        return ;# another worker was faster
+    }
+    set state(handlers) [lassign $state(handlers) handlerCmd]
+    Watch $port
+    Serve $port $handlerCmd $connection
+}
+
+# A failed handler loses its connection, not its worker.
+proc socketserver::Serve {port handlerCmd connection} {
+    variable serving
+    lassign $connection channel
+    set number [unix_sockets::Track $channel]
+    set words [expr {[TakesOnlyChannel $handlerCmd] ? [list $channel] : $connection}]
+    lappend serving 0
+    try {
+        uplevel #0 [list {*}$handlerCmd {*}$words]
+    } on error {message failure} {
+        Report $message $failure
+        if {[unix_sockets::Tracked $number]} {
+            catch {close $channel}
+        }
+        if {![lindex $serving end]} {
+            Client -port $port -- $handlerCmd
+        }
+    } finally {
+        set serving [lrange $serving 0 end-1]
+    }
+}
+
+# The handler that is running, if any, has asked for its next connection.
+proc socketserver::NoteArmed {} {
+    variable serving
+    if {[llength $serving] > 0} {
+        lset serving end 1
+    }
+}
+
+# True for a procedure or lambda that takes one more argument and no other
+# number: the handlers of the documents that this package follows are such.
+proc socketserver::TakesOnlyChannel {handlerCmd} {
+    set given [expr {[llength $handlerCmd] - 1}]
+    set command [namespace eval :: [list namespace which -command [lindex $handlerCmd 0]]]
+    if {$command eq "::apply"} {
+        set parameters [lindex $handlerCmd 1 0]
+        incr given -1
+    } elseif {$command ne "" && [llength [info procs [namespace origin $command]]] == 1} {
+        set parameters [info args [namespace origin $command]]
+    } else {
+        return 0
+    }
+    return [expr {[lindex $parameters end] ne "args" && [llength $parameters] - $given == 1}]
+}
+
+# To the background error handler, from the event loop.
+proc socketserver::Report {message failure} {
+    after 0 [list ::socketserver::Rethrow $message $failure]
+}
+
+proc socketserver::Rethrow {message failure} {
+    return -options $failure $message
+}
+
+# ---- the worker: when the parent ends --------------------------------------------
+
+proc socketserver::WatchParent {port} {
+    namespace upvar server $port state
+    if {$state(life) ne ""} {
+        chan event $state(life) readable [list ::socketserver::ParentExited $port]
+    } else {
+        LookForParent $port
+    }
+}
+
+proc socketserver::LookForParent {port} {
+    namespace upvar server $port state
+    if {[catch {unix_process::kill $state(owner) 0}]} {
+        ParentExited $port
+    } else {
+        after 1000 [list ::socketserver::LookForParent $port]
+    }
+}
+
+# What is being served is finished first; nothing more is taken.
+proc socketserver::ParentExited {port} {
+    variable parentExitCmd
+    variable orphaned
+    namespace upvar server $port state
+    catch {chan event $state(life) readable {}}
+    if {$orphaned} {
+        return
+    }
+    if {$parentExitCmd ne ""} {
+        set orphaned 1
+        uplevel #0 $parentExitCmd
+        return
+    }
+    set orphaned 1
+    chan event $state(receiver) readable {}
+    ExitWhenDone
+}
+
+proc socketserver::ExitWhenDone {} {
+    variable retryMs
+    variable serving
+    if {[unix_sockets::Tracked] == 0 && [llength $serving] == 0} {
+        unix_process::exit 0
+    }
+    after $retryMs ::socketserver::ExitWhenDone
+}

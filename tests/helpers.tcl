@@ -1,0 +1,165 @@
+# Helpers of all suites. Index:
+#
+#   waitFor MS SCRIPT       runs the event loop until SCRIPT is true; error at the deadline
+#   pollFor MS SCRIPT       the same without the event loop
+#   tempPath NAME           a path in this run's temporary directory
+#   descriptors             open descriptors of this process {number target ...}
+#   children                pids of this process's children
+#   spawn SCRIPT ?ARG ...?  starts a tclsh on SCRIPT: a channel to its stdin and stdout
+#   spawnPid CHANNEL        its pid
+#   reap CHANNEL ?SIGNAL?   ends such a process and closes the channel
+#   inChild SCRIPT          forks, runs SCRIPT in the child: {status output}
+#   withLimit NAME N SCRIPT runs SCRIPT under a lowered resource limit (prlimit)
+#   cpuMs PID               processor time that a process has used, in milliseconds
+#   captureBgerrors SCRIPT  runs SCRIPT: {message ...} of background errors meanwhile
+#   startSuite, endSuite    first and last command of every test file: the second
+#                           fails the file when descriptors or children are left
+
+package require tcltest 2.5
+namespace import -force ::tcltest::*
+
+set ::projectRoot [file dirname [file dirname [file normalize [info script]]]]
+if {$::projectRoot ni $::auto_path} {
+    set ::auto_path [linsert $::auto_path 0 $::projectRoot]
+}
+package require unix_sockets
+package require unix_process
+
+proc waitFor {ms script} {
+    set deadline [expr {[clock milliseconds] + $ms}]
+    while {![uplevel 1 [list expr $script]]} {
+        if {[clock milliseconds] > $deadline} {
+            return -code error "not true within $ms ms: $script"
+        }
+        set tick [after 5 {set ::waitForTick 1}]
+        vwait ::waitForTick
+        after cancel $tick
+    }
+    return
+}
+
+proc pollFor {ms script} {
+    set deadline [expr {[clock milliseconds] + $ms}]
+    while {![uplevel 1 [list expr $script]]} {
+        if {[clock milliseconds] > $deadline} {
+            return -code error "not true within $ms ms: $script"
+        }
+        after 5
+    }
+    return
+}
+
+proc tempPath {name} {
+    if {![info exists ::tempDirectory]} {
+        close [file tempfile base [file join /tmp uds-test]]
+        file delete $base
+        file mkdir $base.d
+        set ::tempDirectory $base.d
+        set ::tempOwner [pid]
+    }
+    return [file join $::tempDirectory $name]
+}
+
+proc descriptors {} {
+    set found {}
+    foreach link [lsort -dictionary [glob -nocomplain -directory /proc/self/fd *]] {
+        # The descriptor that lists the directory is gone by now.
+        if {![catch {file readlink $link} target]} {
+            lappend found [file tail $link] $target
+        }
+    }
+    return $found
+}
+
+proc children {} {
+    set file [open /proc/self/task/[pid]/children]
+    set pids [read $file]
+    close $file
+    return [lsort -integer $pids]
+}
+
+proc spawn {script args} {
+    set path [tempPath spawned[incr ::spawned].tcl]
+    set file [open $path w]
+    puts $file [list set auto_path [linsert $::auto_path 0 $::projectRoot]]
+    puts $file $script
+    close $file
+    set channel [open |[list [info nameofexecutable] $path {*}$args 2>@stderr] r+]
+    chan configure $channel -buffering line
+    return $channel
+}
+
+proc spawnPid {channel} {
+    return [lindex [pid $channel] 0]
+}
+
+proc reap {channel {signal SIGKILL}} {
+    catch {unix_process::kill [spawnPid $channel] $signal}
+    catch {chan configure $channel -blocking 1}
+    catch {close $channel}
+    return
+}
+
+proc inChild {script} {
+    lassign [chan pipe] reader writer
+    set pid [unix_process::fork]
+    if {$pid == 0} {
+        close $reader
+        set code [catch {uplevel #0 $script} result]
+        puts -nonewline $writer $result
+        close $writer
+        unix_process::exit $code
+    }
+    close $writer
+    set output [read $reader]
+    close $reader
+    return [list [unix_process::wait $pid] $output]
+}
+
+proc withLimit {name limit script} {
+    set before [exec prlimit --pid [pid] --$name --output SOFT --noheadings --raw]
+    exec prlimit --pid [pid] --$name=$limit:
+    try {
+        uplevel 1 $script
+    } finally {
+        # Without a spare descriptor exec could not bring the limit back.
+        exec prlimit --pid [pid] --$name=[string trim $before]:
+    }
+}
+
+proc cpuMs {pid} {
+    set file [open /proc/$pid/stat]
+    set fields [lrange [regexp -inline -all {\S+} [regsub {^.*\)} [read $file] {}]] 11 12]
+    close $file
+    return [expr {10 * ([lindex $fields 0] + [lindex $fields 1])}]
+}
+
+proc captureBgerrors {script} {
+    set ::bgerrors {}
+    set before [interp bgerror {}]
+    interp bgerror {} [list apply {{message options} {lappend ::bgerrors $message}}]
+    try {
+        uplevel 1 $script
+    } finally {
+        interp bgerror {} $before
+    }
+    return $::bgerrors
+}
+
+proc startSuite {} {
+    tempPath x
+    set ::descriptorsBefore [descriptors]
+}
+
+proc endSuite {} {
+    test suite-leaks.1 {no descriptor is left} -body {
+        descriptors
+    } -result $::descriptorsBefore
+    test suite-leaks.2 {no child process is left} -body {
+        children
+    } -result {}
+    if {$::tempOwner == [pid]} {
+        file delete -force $::tempDirectory
+    }
+    cleanupTests
+}
