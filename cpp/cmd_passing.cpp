@@ -108,8 +108,8 @@ Status checkCount(Tcl_Size count) {
         return ownError("NOHANDLE", "couldn't send descriptors", "the list of handles is empty",
                         "");
     if (count > kMaxDescriptors)
-        return ownError("TOOMANY", "couldn't send descriptors",
-                        "a message holds at most " + limit, limit);
+        return ownError("TOOMANY", "couldn't send descriptors", "a message holds at most " + limit,
+                        limit);
     return Nothing{};
 }
 
@@ -123,8 +123,8 @@ Status sendMessage(Tcl_Channel channel, const UnixChannel &state,
         return flushed;
     if (isConnecting(state) || Tcl_OutputBuffered(channel) > 0)
         return systemError(what, EAGAIN);
-    Status sent = sendDescriptors(descriptorOf(state), descriptors, data,
-                                  static_cast<size_t>(size), isNonBlocking(state));
+    Status sent = sendDescriptors(descriptorOf(state), descriptors, data, static_cast<size_t>(size),
+                                  isNonBlocking(state));
     if (!sent)
         return systemError(what, sent.error().code);
     return sent;
@@ -205,16 +205,14 @@ Result<Tcl_Obj *> channelNames(Tcl_Interp *interp, std::vector<UniqueFd> descrip
     }
     Tcl_Obj *list = Tcl_NewListObj(0, nullptr);
     for (Tcl_Channel channel : channels)
-        Tcl_ListObjAppendElement(nullptr, list,
-                                 Tcl_NewStringObj(Tcl_GetChannelName(channel), -1));
+        Tcl_ListObjAppendElement(nullptr, list, Tcl_NewStringObj(Tcl_GetChannelName(channel), -1));
     return list;
 }
 
 int answerMessage(const Call &call, ReceiveRequest request) {
     if (call.argument(1)) {
-        Tcl_Obj *data =
-            Tcl_NewByteArrayObj(reinterpret_cast<unsigned char *>(request.data.data()),
-                                static_cast<Tcl_Size>(request.data.size()));
+        Tcl_Obj *data = Tcl_NewByteArrayObj(reinterpret_cast<unsigned char *>(request.data.data()),
+                                            static_cast<Tcl_Size>(request.data.size()));
         // On failure the descriptors are closed with the request.
         if (!Tcl_ObjSetVar2(call.interp, call.argument(1), nullptr, data, TCL_LEAVE_ERR_MSG))
             return TCL_ERROR;

@@ -70,8 +70,7 @@ int handoffCommand(const Call &call) {
         return call.fail(fd.error());
     Result<HandOff> done = handOff(*listener, fd.value(), call.option(0, kDefaultBatch));
     if (!done)
-        return call.fail(
-            systemError("couldn't hand off from \"" + name + "\"", done.error().code));
+        return call.fail(systemError("couldn't hand off from \"" + name + "\"", done.error().code));
     if (call.argument(2) &&
         !Tcl_ObjSetVar2(call.interp, call.argument(2), nullptr,
                         Tcl_NewStringObj(stopName(done.value().stop), -1), TCL_LEAVE_ERR_MSG))
@@ -137,6 +136,7 @@ int trackedCommand(const Call &call) {
 std::vector<Command> queueCommands() {
     const Option size = {"-size", Option::Kind::Number, "n", nullptr, 1, INT_MAX};
     const Option max = {"-max", Option::Kind::Number, "n", nullptr, 1, INT_MAX};
+    // clang-format off
     return {
         {"unix_sockets::queue", {size, Option{}}, 0, 0, "", queueCommand},
         {"unix_sockets::handoff", {max, Option{}}, 2, 3, "listener queue ?reasonName?",
@@ -146,6 +146,7 @@ std::vector<Command> queueCommands() {
         {"unix_sockets::Track", {}, 1, 1, "channel", trackCommand},
         {"unix_sockets::Tracked", {}, 0, 1, "?number?", trackedCommand},
     };
+    // clang-format on
 }
 
 } // namespace uds

@@ -43,8 +43,8 @@ int listenCommand(const Call &call) {
     if (Tcl_ListObjLength(call.interp, call.arguments[1], &length) != TCL_OK)
         return TCL_ERROR;
     if (length == 0)
-        return call.fail(ownError("HANDLER", "bad accept handler \"\"",
-                                  "must be a command prefix", ""));
+        return call.fail(
+            ownError("HANDLER", "bad accept handler \"\"", "must be a command prefix", ""));
     Result<Address> address = unixAddress(toSystem(call.arguments[0]));
     if (!address)
         return call.fail(address.error());
@@ -64,8 +64,7 @@ Result<Tcl_Channel> connectTo(const Address &server, bool async, int timeoutMs) 
         return opened.error();
     UniqueFd fd = std::move(opened.value());
     const Deadline deadline = deadlineIn(timeoutMs);
-    Status connected =
-        async ? tryConnect(fd.get(), server) : connectBy(fd.get(), server, deadline);
+    Status connected = async ? tryConnect(fd.get(), server) : connectBy(fd.get(), server, deadline);
     if (connected)
         return openUnixChannel(std::move(fd), SOCK_STREAM);
     if (async && isWouldBlock(connected.error().code))
@@ -98,10 +97,9 @@ int pairCommand(const Call &call) {
 
 // Options that mean nothing for this kind of endpoint are refused, not ignored.
 int refuseOption(const Call &call, const char *name, const char *kind) {
-    return call.fail(ownError("OPTION", std::string("bad option \"") + name + "\"",
-                              "is not for " + std::string(kind) + " endpoint \"" +
-                                  text(call.arguments[0]) + "\"",
-                              name));
+    return call.fail(ownError(
+        "OPTION", std::string("bad option \"") + name + "\"",
+        "is not for " + std::string(kind) + " endpoint \"" + text(call.arguments[0]) + "\"", name));
 }
 
 Result<Tcl_Channel> listenOnUnix(const Call &call, const Endpoint &endpoint) {
@@ -171,10 +169,9 @@ int acceptCommand(const Call &call) {
     if (!accepted && isWouldBlock(accepted.error().code))
         return TCL_OK;
     if (!accepted)
-        return call.fail(
-            systemError("couldn't accept on \"" + name + "\"", accepted.error().code));
-    return call.answer(connectionWords(call.interp, std::move(accepted.value().fd),
-                                       accepted.value().peer));
+        return call.fail(systemError("couldn't accept on \"" + name + "\"", accepted.error().code));
+    return call.answer(
+        connectionWords(call.interp, std::move(accepted.value().fd), accepted.value().peer));
 }
 
 Result<Tcl_Channel> adoptNumber(const Call &call, int fd) {
@@ -220,6 +217,7 @@ const Option kEnd = {};
 } // namespace
 
 std::vector<Command> socketCommands() {
+    // clang-format off
     return {
         {"unix_sockets::listen", {kBacklogOption, kPermissionsOption, kReplaceOption, kEnd}, 2, 2,
          "path accept_handler", listenCommand},
@@ -232,6 +230,7 @@ std::vector<Command> socketCommands() {
         {"unix_sockets::accept", {}, 1, 1, "listener", acceptCommand},
         {"unix_sockets::adopt", {}, 1, 1, "fd", adoptCommand},
     };
+    // clang-format on
 }
 
 } // namespace uds

@@ -12,8 +12,7 @@ int parseNumber(Tcl_Interp *interp, const Option &option, Tcl_Obj *object, int &
         return TCL_OK;
     const std::string most =
         option.most == INT_MAX ? " or more" : " to " + std::to_string(option.most);
-    return fail(interp, ownError("VALUE",
-                                 "bad value \"" + text(object) + "\" for " + option.name,
+    return fail(interp, ownError("VALUE", "bad value \"" + text(object) + "\" for " + option.name,
                                  "must be a whole number, " + std::to_string(option.least) + most,
                                  option.name));
 }
@@ -50,9 +49,9 @@ int parseValue(Tcl_Interp *interp, const Option &option, Tcl_Obj *object, int &v
 }
 
 int missingValue(Tcl_Interp *interp, const Option &option) {
-    return fail(interp, ownError("VALUE", "bad option",
-                                 "\"" + std::string(option.name) + "\" needs a value",
-                                 option.name));
+    return fail(interp,
+                ownError("VALUE", "bad option",
+                         "\"" + std::string(option.name) + "\" needs a value", option.name));
 }
 
 class Parser {

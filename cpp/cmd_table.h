@@ -26,7 +26,7 @@ struct Option {
 // One call of a command, parsed.
 struct Call {
     Tcl_Interp *interp;
-    std::vector<Tcl_Obj *> arguments;     // without the options
+    std::vector<Tcl_Obj *> arguments;        // without the options
     std::vector<std::optional<int>> options; // in the order of the declaration
 
     int option(size_t index, int fallback) const { return options[index].value_or(fallback); }

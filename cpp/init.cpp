@@ -21,9 +21,9 @@ const std::vector<Command> &commandTable() {
 int describeCommands(void *, Tcl_Interp *interp, int, Tcl_Obj *const[]) {
     Tcl_Obj *list = newList({});
     for (const Command &command : commandTable())
-        Tcl_ListObjAppendElement(nullptr, list,
-                                 newList({Tcl_NewStringObj(command.name, -1),
-                                          newString(command.usage())}));
+        Tcl_ListObjAppendElement(
+            nullptr, list,
+            newList({Tcl_NewStringObj(command.name, -1), newString(command.usage())}));
     Tcl_SetObjResult(interp, list);
     return TCL_OK;
 }
@@ -36,8 +36,7 @@ extern "C" int udsInit(Tcl_Interp *interp) {
     for (const uds::Command &command : uds::commandTable())
         Tcl_CreateObjCommand(interp, command.name, uds::commandProc(),
                              const_cast<uds::Command *>(&command), nullptr);
-    Tcl_CreateObjCommand(interp, "unix_sockets::Commands", uds::describeCommands, nullptr,
-                         nullptr);
+    Tcl_CreateObjCommand(interp, "unix_sockets::Commands", uds::describeCommands, nullptr, nullptr);
     uds::dataOf(interp);
     return TCL_OK;
 }

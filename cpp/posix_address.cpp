@@ -134,11 +134,13 @@ Result<Address> unixAddress(const std::string &path) {
         return ownError("PATHEMPTY", "", "path is empty: it needs 1 to " + limit + " bytes", limit);
     const bool abstract = kAbstractNames && path[0] == '@';
     if (abstract && path.size() == 1)
-        return ownError("PATHEMPTY", "", "abstract name is empty: it needs 1 to " + limit +
-                        " bytes after the \"@\"", limit);
+        return ownError("PATHEMPTY", "",
+                        "abstract name is empty: it needs 1 to " + limit + " bytes after the \"@\"",
+                        limit);
     if (path.find('\0') != path.npos)
-        return ownError("PATHNUL", "", "path holds a NUL character: it needs 1 to " + limit +
-                        " bytes without one", limit);
+        return ownError("PATHNUL", "",
+                        "path holds a NUL character: it needs 1 to " + limit + " bytes without one",
+                        limit);
     // The wording that users of the older package know.
     if (path.size() > maxPathLength())
         return ownError("PATHTOOLONG", "", "path is too long", limit);

@@ -40,7 +40,7 @@ struct Error {
     int code = 0;
     const char *kind = nullptr;
     std::string reason;
-    std::string detail; // third word of errorCode, for errors of our own
+    std::string detail;                  // third word of errorCode, for errors of our own
     const char *domain = "UNIX_SOCKETS"; // first word, likewise
 };
 

@@ -91,8 +91,7 @@ std::vector<Poller::Ready> Poller::wait(int timeoutMs) {
     if (!epoll_)
         epoll_ = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
     epoll_event events[kBatch];
-    const int count =
-        ::epoll_wait(epoll_.get(), events, kBatch, ready.empty() ? timeoutMs : 0);
+    const int count = ::epoll_wait(epoll_.get(), events, kBatch, ready.empty() ? timeoutMs : 0);
     bool stale = false;
     for (int i = 0; i < count; ++i) {
         const int fd = events[i].data.fd;

@@ -19,7 +19,7 @@ void unblockSignals();
 // How a process ended.
 struct ExitStatus {
     bool signalled = false;
-    int number = 0; // exit code or signal
+    int number = 0;           // exit code or signal
     std::string text() const; // "exit 3" or "signal SIGKILL"
 };
 

@@ -139,9 +139,8 @@ Result<std::pair<UniqueFd, UniqueFd>> openQueue(int connections) {
     // Linux calls a unix socket writable while a quarter of its buffer is
     // used, so four times the room puts that point at the limit.
     const int most = kMaxSendBuffer / charge.value() / 4;
-    const int wanted = connections > 0 && connections < most
-                           ? 4 * connections * charge.value() - 1
-                           : kMaxSendBuffer;
+    const int wanted = connections > 0 && connections < most ? 4 * connections * charge.value() - 1
+                                                             : kMaxSendBuffer;
     setSendBuffer(ends.value().first.get(), wanted);
     return ends;
 }

@@ -196,9 +196,8 @@ int outputProc(void *instance, const char *bytes, int size, int *errorCode) {
     *errorCode = ensureConnected(state);
     if (*errorCode != 0)
         return -1;
-    return answer(
-        sendBytes(state.fd.get(), bytes, static_cast<size_t>(size), state.nonBlocking),
-        errorCode);
+    return answer(sendBytes(state.fd.get(), bytes, static_cast<size_t>(size), state.nonBlocking),
+                  errorCode);
 }
 
 // ---- options -------------------------------------------------------------
@@ -269,9 +268,12 @@ struct ReadableOption {
 
 // -error is left out of the list because reading it clears it.
 const ReadableOption kOptions[] = {
-    {"-connecting", getConnecting, true}, {"-error", getError, false},
-    {"-passfds", getPassFds, true},       {"-peercred", getPeerCred, true},
-    {"-peername", getPeerName, true},     {"-sockname", getSockName, true},
+    {"-connecting", getConnecting, true},
+    {"-error", getError, false},
+    {"-passfds", getPassFds, true},
+    {"-peercred", getPeerCred, true},
+    {"-peername", getPeerName, true},
+    {"-sockname", getSockName, true},
     {"-type", getType, true},
 };
 
@@ -366,6 +368,7 @@ void threadActionProc(void *instance, int action) {
     }
 }
 
+// clang-format off
 const Tcl_ChannelType kUnixChannelType = {
     "unix_socket",
     TCL_CHANNEL_VERSION_5,
@@ -385,11 +388,12 @@ const Tcl_ChannelType kUnixChannelType = {
     threadActionProc,
     nullptr, // truncate
 };
+// clang-format on
 
 Tcl_Channel open(UnixChannel *state) {
     const std::string name = nextChannelName("unix_socket");
-    state->channel = Tcl_CreateChannel(&kUnixChannelType, name.c_str(), state,
-                                       TCL_READABLE | TCL_WRITABLE);
+    state->channel =
+        Tcl_CreateChannel(&kUnixChannelType, name.c_str(), state, TCL_READABLE | TCL_WRITABLE);
     Tcl_SetChannelBufferSize(state->channel, kBufferSize);
     Tcl_CreateCloseHandler(state->channel, onClosing, state);
     return state->channel;

@@ -67,8 +67,7 @@ void callHandler(Tcl_Interp *interp, const ObjRef &handler, Tcl_Channel channel)
     Tcl_RegisterChannel(interp, channel);
     Tcl_RegisterChannel(nullptr, channel); // held while the handler runs
     Tcl_Preserve(interp);
-    const int code =
-        callBack(interp, handler, {Tcl_NewStringObj(Tcl_GetChannelName(channel), -1)});
+    const int code = callBack(interp, handler, {Tcl_NewStringObj(Tcl_GetChannelName(channel), -1)});
     if (code != TCL_OK && Tcl_IsChannelRegistered(interp, channel))
         Tcl_UnregisterChannel(interp, channel);
     Tcl_Release(interp);
@@ -199,7 +198,7 @@ int close2Proc(void *instance, Tcl_Interp *, int flags) {
         Tcl_DeleteFileHandler(socket.get());
     if (listener.file)
         listener.file->remove(); // while the inode is still taken
-    delete &listener; // the channel was its owner
+    delete &listener;            // the channel was its owner
     return 0;
 }
 
@@ -222,6 +221,7 @@ void threadActionProc(void *instance, int action) {
         Tcl_DeleteFileHandler(socket.get());
 }
 
+// clang-format off
 const Tcl_ChannelType kListenerType = {
     "listener",
     TCL_CHANNEL_VERSION_5,
@@ -241,6 +241,7 @@ const Tcl_ChannelType kListenerType = {
     threadActionProc,
     nullptr, // truncate
 };
+// clang-format on
 
 // What to tell the caller after a failure of accept or of the queue; nothing
 // for an error that is not about room.

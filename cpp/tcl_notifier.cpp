@@ -241,7 +241,8 @@ void learnFileEventProc() {
     const int fd = probe.value().reader.get();
     const Tcl_Time noWait{0, 0};
     const size_t before = queuedEventProcs().size();
-    Tcl_CreateFileHandler(fd, TCL_READABLE, [](void *, int) {}, nullptr);
+    Tcl_CreateFileHandler(
+        fd, TCL_READABLE, [](void *, int) {}, nullptr);
     Tcl_WaitForEvent(&noWait);
     Tcl_DeleteFileHandler(fd);
     const auto after = queuedEventProcs();
