@@ -6,10 +6,13 @@
 #   descriptors             open descriptors of this process {number target ...}
 #   children                pids of this process's children
 #   spawn SCRIPT ?ARG ...?  starts a tclsh on SCRIPT: a channel to its stdin and stdout
+#   spawnWith PREFIX SCRIPT ...
+#                           the same under another program: prlimit, setpriv
 #   spawnPid CHANNEL        its pid
 #   reap CHANNEL ?SIGNAL?   ends such a process and closes the channel
 #   inChild SCRIPT          forks, runs SCRIPT in the child: {status output}
 #   withLimit NAME N SCRIPT runs SCRIPT under a lowered resource limit (prlimit)
+#   listening PATH          whether somebody listens on a unix path or an abstract name
 #   cpuMs PID               processor time that a process has used, in milliseconds
 #   captureBgerrors SCRIPT  runs SCRIPT: {message ...} of background errors meanwhile
 #   startSuite, endSuite    first and last command of every test file: the second
@@ -79,12 +82,17 @@ proc children {} {
 }
 
 proc spawn {script args} {
+    return [spawnWith {} $script {*}$args]
+}
+
+proc spawnWith {prefix script args} {
     set path [tempPath spawned[incr ::spawned].tcl]
     set file [open $path w]
     puts $file [list set auto_path [linsert $::auto_path 0 $::projectRoot]]
     puts $file $script
     close $file
-    set channel [open |[list [info nameofexecutable] $path {*}$args 2>@stderr] r+]
+    set command [list {*}$prefix [info nameofexecutable] $path {*}$args]
+    set channel [open |[list {*}$command 2>@stderr] r+]
     chan configure $channel -buffering line
     return $channel
 }
@@ -118,13 +126,29 @@ proc inChild {script} {
 
 proc withLimit {name limit script} {
     set before [exec prlimit --pid [pid] --$name --output SOFT --noheadings --raw]
+    # What brings the limit back is started while there is still room for it.
+    set restore "read line; exec prlimit --pid [pid] --$name=[string trim $before]:"
+    set restorer [open |[list sh -c $restore 2>@stderr] w]
     exec prlimit --pid [pid] --$name=$limit:
     try {
         uplevel 1 $script
     } finally {
-        # Without a spare descriptor exec could not bring the limit back.
-        exec prlimit --pid [pid] --$name=[string trim $before]:
+        puts $restorer now
+        close $restorer
     }
+}
+
+proc listening {path} {
+    set file [open /proc/net/unix]
+    set lines [split [read $file] \n]
+    close $file
+    foreach line $lines {
+        # The flag is __SO_ACCEPTCON.
+        if {[lindex $line 3] eq "00010000" && [join [lrange $line 7 end]] eq $path} {
+            return 1
+        }
+    }
+    return 0
 }
 
 proc cpuMs {pid} {
