@@ -26,20 +26,27 @@ namespace eval socketserver {
         #   life       channel that turns readable when the owner ends; or empty
         #   maxqueue   connections that may wait; 0 for what the kernel allows
         #   accepted   connections accepted so far
-        #   paused     why accepting rests: empty, full, descriptors, memory,
-        #              inflight or error
+        #   paused     why accepting rests: full, descriptors, memory, inflight
+        #              or error; empty while it does not
         #   resumeId   timer that ends the pause
+        #   closing    to be closed once its last connection is in the queue
+        #   watcher    pid of the worker that watches the owner's life
+        #   troubled   the last attempt to take a connection failed
         #   handlers   command prefixes that wait for a connection, in order
     }
 
     # Ports in the order in which they were opened.
     variable ports {}
-    # Handler calls that are running, innermost last: {number armedAgain}.
+    # Handler calls that are running, innermost last: 1 for each that has asked
+    # for its next connection already, else 0.
     variable serving {}
     # What a worker calls when its parent has ended; empty: exit.
     variable parentExitCmd {}
-    # Set in a worker whose parent has ended.
-    variable orphaned 0
+    # The process that has made itself a worker of its parent's ports.
+    variable workerPid 0
+    # Worker: the parent's end has been noticed; nothing more is taken.
+    variable parentEnded 0
+    variable finishing 0
 
     # Connections accepted in one go, before other events get their turn.
     variable batch 64
@@ -100,7 +107,7 @@ proc socketserver::Client {args} {
     set port [FindPort [dict get $options -port]]
     namespace upvar server $port state
     if {$state(owner) != [pid]} {
-        Adopt $port
+        EnterWorker $port
     }
     lappend state(handlers) $handlerCmd
     NoteArmed
@@ -130,12 +137,12 @@ proc socketserver::Close {args} {
     if {$state(listener) eq ""} {
         return
     }
-    # One accepted connection may still look for its place in the queue.
-    if {$state(paused) ne ""} {
-        catch {unix_sockets::handoff -max 1 $state(listener) $state(sender)}
+    set state(closing) 1
+    chan event $state(listener) readable {}
+    if {$state(paused) eq ""} {
+        Accept $port
     }
-    CloseListener $port
-    ReleaseWhenEmpty $port
+    return
 }
 
 # socketserver::socket onparentexit ?cmd? --
@@ -220,9 +227,9 @@ proc socketserver::OpenQueue {port listener maxqueue} {
         set size [expr {$maxqueue > 0 ? [list -size $maxqueue] : ""}]
         lassign [unix_sockets::queue {*}$size] sender receiver
         array set state [list sender $sender receiver $receiver life [OpenLife] owner [pid] \
-            accepted 0 handlers {}]
+            accepted 0 handlers {} troubled 0]
     }
-    array set state [list listener $listener maxqueue $maxqueue paused {} resumeId {}]
+    array set state [list listener $listener maxqueue $maxqueue paused {} resumeId {} closing 0]
 }
 
 proc socketserver::OpenLife {} {
@@ -248,26 +255,32 @@ proc socketserver::Accept {port} {
     try {
         set reason [HandOff $port]
     } on error {message failure} {
-        Report $message $failure
         set reason error
+        if {$state(paused) ne "error"} {
+            Report $message $failure
+        }
     }
-    if {$reason in {max empty}} {
-        set state(paused) ""
-    } else {
+    if {$reason ni {max empty}} {
         Pause $port $reason
+    } elseif {$state(closing)} {
+        CloseListener $port
+        ReleaseWhenEmpty $port
+    } else {
+        set state(paused) ""
     }
 }
 
-# Returns why it stopped.
+# Returns why it stopped. A port that closes accepts nothing new, but one
+# connection that was accepted before may still look for its place.
 proc socketserver::HandOff {port} {
     variable batch
     namespace upvar server $port state
-    set room $batch
-    if {$state(maxqueue) > 0} {
+    set room [expr {$state(closing) ? 0 : $batch}]
+    if {$state(maxqueue) > 0 && !$state(closing)} {
         set room [expr {min($batch, $state(maxqueue) - [unix_sockets::depth $state(sender)])}]
-    }
-    if {$room <= 0} {
-        return full
+        if {$room <= 0} {
+            return full
+        }
     }
     incr state(accepted) [unix_sockets::handoff -max $room $state(listener) $state(sender) reason]
     return $reason
@@ -296,7 +309,9 @@ proc socketserver::Resume {port} {
     namespace upvar server $port state
     chan event $state(sender) writable {}
     set state(resumeId) ""
-    Listen $port
+    if {!$state(closing)} {
+        Listen $port
+    }
     Accept $port
 }
 
@@ -308,7 +323,7 @@ proc socketserver::CloseListener {port} {
     after cancel $state(resumeId)
     catch {chan event $state(sender) writable {}}
     close $state(listener)
-    array set state {listener {} paused {} resumeId {}}
+    array set state {listener {} paused {} resumeId {} closing 0}
 }
 
 # The parent lets go of a closed port once its queue is empty.
@@ -336,7 +351,13 @@ proc socketserver::ReleaseWhenEmpty {port} {
 # port is free when the parent lets go of it.
 proc socketserver::BecomeWorker {} {
     variable ports
+    variable workerPid
     variable serving {}
+    if {$workerPid == [pid]} {
+        return
+    }
+    set workerPid [pid]
+    unix_process::NoteInherited
     foreach port $ports {
         namespace upvar server $port state
         if {$state(owner) != [pid]} {
@@ -347,22 +368,24 @@ proc socketserver::BecomeWorker {} {
     }
 }
 
-# The first time that a worker asks for a connection of this port.
-proc socketserver::Adopt {port} {
-    variable adopted
-    if {[info exists adopted($port)] && $adopted($port) == [pid]} {
-        return
-    }
-    set adopted($port) [pid]
+# Before a worker asks for a connection.
+proc socketserver::EnterWorker {port} {
+    namespace upvar server $port state
     BecomeWorker
-    WatchParent $port
+    if {![info exists state(watcher)] || $state(watcher) != [pid]} {
+        set state(watcher) [pid]
+        WatchParent $port
+    }
 }
 
 # Wakes only while a handler waits.
 proc socketserver::Watch {port} {
-    variable orphaned
+    variable finishing
     namespace upvar server $port state
-    set wanted [expr {[llength $state(handlers)] > 0 && !$orphaned}]
+    if {![info exists state(receiver)]} {
+        return ;# closed meanwhile
+    }
+    set wanted [expr {[llength $state(handlers)] > 0 && !$finishing}]
     chan event $state(receiver) readable [expr {$wanted ? [list ::socketserver::Take $port] : ""}]
 }
 
@@ -373,7 +396,10 @@ proc socketserver::Take {port} {
         set connection [unix_sockets::take $state(receiver)]
     } on error {message failure} {
         # No descriptor to take it with (it stays queued), or a broken record.
-        Report $message $failure
+        if {!$state(troubled)} {
+            Report $message $failure
+        }
+        set state(troubled) 1
         chan event $state(receiver) readable {}
         after $retryMs [list ::socketserver::Watch $port]
         return
@@ -381,6 +407,7 @@ proc socketserver::Take {port} {
     if {[llength $connection] == 0} {
         return ;# another worker was faster
     }
+    set state(troubled) 0
     set state(handlers) [lassign $state(handlers) handlerCmd]
     Watch $port
     Serve $port $handlerCmd $connection
@@ -393,18 +420,21 @@ proc socketserver::Serve {port handlerCmd connection} {
     set number [unix_sockets::Track $channel]
     set words [expr {[TakesOnlyChannel $handlerCmd] ? [list $channel] : $connection}]
     lappend serving 0
-    try {
-        uplevel #0 [list {*}$handlerCmd {*}$words]
-    } on error {message failure} {
-        Report $message $failure
-        if {[unix_sockets::Tracked $number]} {
-            catch {close $channel}
-        }
-        if {![lindex $serving end]} {
-            Client -port $port -- $handlerCmd
-        }
-    } finally {
-        set serving [lrange $serving 0 end-1]
+    set code [catch {uplevel #0 [list {*}$handlerCmd {*}$words]} message failure]
+    set armedAgain [lindex $serving end]
+    set serving [lrange $serving 0 end-1]
+    if {$code in {0 2}} {
+        return
+    }
+    if {$code != 1} {
+        set message "handler \"[lindex $handlerCmd 0]\" ended with code $code"
+    }
+    Report $message $failure
+    if {[unix_sockets::Tracked $number]} {
+        catch {close $channel}
+    }
+    if {!$armedAgain} {
+        Client -port $port -- $handlerCmd
     }
 }
 
@@ -438,7 +468,7 @@ proc socketserver::Report {message failure} {
 }
 
 proc socketserver::Rethrow {message failure} {
-    return -options $failure $message
+    return -options [dict merge $failure {-code error -level 0}] $message
 }
 
 # ---- the worker: when the parent ends --------------------------------------------
@@ -463,20 +493,26 @@ proc socketserver::LookForParent {port} {
 
 # What is being served is finished first; nothing more is taken.
 proc socketserver::ParentExited {port} {
+    variable ports
     variable parentExitCmd
-    variable orphaned
+    variable parentEnded
+    variable finishing
     namespace upvar server $port state
-    catch {chan event $state(life) readable {}}
-    if {$orphaned} {
+    if {$state(life) ne ""} {
+        chan event $state(life) readable {}
+    }
+    if {$parentEnded} {
         return
     }
+    set parentEnded 1
     if {$parentExitCmd ne ""} {
-        set orphaned 1
-        uplevel #0 $parentExitCmd
+        after 0 $parentExitCmd
         return
     }
-    set orphaned 1
-    chan event $state(receiver) readable {}
+    set finishing 1
+    foreach each $ports {
+        Watch $each
+    }
     ExitWhenDone
 }
 

@@ -12,8 +12,9 @@ namespace eval unix_process {
     namespace ensemble create
 
     # Channels that this process got from its parent by fork. They are the
-    # parent's to flush.
+    # parent's to flush. Known for the process `forked`.
     variable inherited {}
+    variable forked [pid]
 
     # Command prefixes that packages want to be called in every forked child.
     variable childHooks {}
@@ -26,6 +27,7 @@ namespace eval unix_process {
 
 proc unix_process::exit {{code 0}} {
     variable inherited
+    NoteInherited
     if {![string is integer -strict $code]} {
         throw [list UNIX_PROCESS CODE $code] "bad exit code \"$code\": must be an integer"
     }
@@ -45,11 +47,22 @@ proc unix_process::exit {{code 0}} {
 #   Called by fork in the child, once its notifier is in place.
 
 proc unix_process::BecomeChild {} {
-    variable inherited [chan names]
     variable childHooks
+    NoteInherited
     SeedRandom {}
     foreach hookCmd $childHooks {
         uplevel #0 $hookCmd
+    }
+}
+
+# The first call in a process decides; a fork that is not ours (TclX) is only
+# noticed when somebody asks.
+proc unix_process::NoteInherited {} {
+    variable inherited
+    variable forked
+    if {$forked != [pid]} {
+        set forked [pid]
+        set inherited [chan names]
     }
 }
 

@@ -74,7 +74,10 @@ void inChild(Tcl_Interp *interp, bool keepEvents) {
         renewEvents(owner, channel, keepEvents);
     });
     unblockSignals();
-    callBack(interp, ObjRef(newString("::unix_process::BecomeChild")), {});
+    Tcl_CmdInfo info;
+    const char *hook = "::unix_process::BecomeChild";
+    if (Tcl_GetCommandInfo(interp, hook, &info))
+        callBack(interp, ObjRef(Tcl_NewStringObj(hook, -1)), {});
 }
 
 int forkCommand(const Call &call) {

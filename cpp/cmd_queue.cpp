@@ -135,7 +135,7 @@ int trackedCommand(const Call &call) {
 
 std::vector<Command> queueCommands() {
     const Option size = {"-size", Option::Kind::Number, "n", nullptr, 1, INT_MAX};
-    const Option max = {"-max", Option::Kind::Number, "n", nullptr, 1, INT_MAX};
+    const Option max = {"-max", Option::Kind::Number, "n", nullptr, 0, INT_MAX};
     // clang-format off
     return {
         {"unix_sockets::queue", {size, Option{}}, 0, 0, "", queueCommand},

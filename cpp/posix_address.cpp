@@ -6,6 +6,7 @@
 #include <sys/un.h>
 
 #include <cstddef>
+#include <cstdlib>
 #include <cstring>
 
 namespace uds {
@@ -57,8 +58,8 @@ Error badEndpoint(const std::string &text, std::string reason) {
 long parseNumber(const std::string &text, long limit) {
     if (text.empty() || text.size() > 10 || text.find_first_not_of("0123456789") != text.npos)
         return -1;
-    const long number = std::stol(text);
-    return number <= limit ? number : -1;
+    const long long number = strtoll(text.c_str(), nullptr, 10);
+    return number <= limit ? static_cast<long>(number) : -1;
 }
 
 Result<Endpoint> unixEndpoint(const std::string &path) {

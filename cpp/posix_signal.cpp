@@ -2,11 +2,13 @@
 
 #include "posix_socket.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <strings.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <mutex>
 #include <set>
 
 namespace uds {
@@ -67,6 +69,12 @@ bool canBeCaught(int signal) {
     }
 }
 
+// A child that was forked by anybody must not write into the parent's pipe.
+void releaseInForkedChildren() {
+    static std::once_flag once;
+    std::call_once(once, [] { ::pthread_atfork(nullptr, nullptr, releaseAllSignals); });
+}
+
 } // namespace
 
 std::string signalName(int signal) {
@@ -102,6 +110,7 @@ Status catchSignal(int signal, int pipe) {
     const std::string what = "couldn't catch \"" + signalName(signal) + "\"";
     if (!canBeCaught(signal))
         return systemError(what, EINVAL);
+    releaseInForkedChildren();
     const int before = targets[signal].exchange(pipe + 1);
     if (before > 0)
         return Nothing{};

@@ -23,7 +23,7 @@ Status catchSignal(int signal, int pipe);
 // Brings back what the signal did before the first catchSignal(), if `pipe`
 // still is where it goes.
 void releaseSignal(int signal, int pipe);
-// The same for all of them, as a forked child needs it. Async-signal-safe.
+// The same for all of them; done in every forked child. Async-signal-safe.
 void releaseAllSignals();
 
 struct SignalPipe {

@@ -100,7 +100,11 @@ void ChildWatch::forgetAll() {
 
 void ChildWatch::onReadable(void *child, int) {
     auto *own = static_cast<Child *>(child);
-    own->watch->reap(*own);
+    ChildWatch *watch = own->watch;
+    const pid_t pid = own->pid;
+    dataOf(watch->interp_); // in a forked child: forgets the parent's children
+    if (watch->children_.count(pid) > 0)
+        watch->reap(*own);
 }
 
 void ChildWatch::onTimer(void *child) {

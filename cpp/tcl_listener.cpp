@@ -32,6 +32,7 @@ public:
     // A string, not an object: the channel may move to another thread.
     std::string handler;
     Tcl_TimerToken rest = nullptr;
+    bool complained = false; // about the failure that made it rest
 };
 
 namespace {
@@ -85,9 +86,11 @@ void serveHandler(Listener &listener) {
         return;
     if (!accepted) {
         takeRest(listener, kRestMs);
-        Tcl_BackgroundException(interp, fail(interp, accepted.error()));
+        if (!std::exchange(listener.complained, true))
+            Tcl_BackgroundException(interp, fail(interp, accepted.error()));
         return;
     }
+    listener.complained = false;
     const ObjRef handler(newString(listener.handler));
     const Tcl_Channel channel = openUnixChannel(std::move(accepted.value().fd), SOCK_STREAM);
     callHandler(interp, handler, channel); // may close the listener
@@ -313,7 +316,7 @@ Result<Accepted> acceptFrom(Listener &listener) {
 
 Result<HandOff> handOff(Listener &listener, int queue, int max) {
     HandOff done;
-    for (; done.count < max; ++done.count) {
+    for (; done.count < max || listener.pending; ++done.count) {
         Result<Accepted> accepted = acceptFrom(listener);
         if (!accepted) {
             const auto stop = stopReason(accepted.error().code, HandOff::Stop::Empty);

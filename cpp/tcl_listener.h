@@ -38,8 +38,8 @@ struct HandOff {
     enum class Stop { Max, Empty, Full, Descriptors, Memory, InFlight } stop = Stop::Max;
 };
 // Accepts up to `max` connections and puts them into the queue. A connection
-// that was accepted but found no place is kept, and is the next one. An error
-// means that the listener or the queue is broken.
+// that was accepted but found no place is kept, and is the next one (the only
+// one with max 0). An error means that the listener or the queue is broken.
 Result<HandOff> handOff(Listener &listener, int queue, int max);
 
 } // namespace uds

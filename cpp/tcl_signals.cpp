@@ -54,6 +54,7 @@ void SignalWatch::onReadable(void *watch, int) {
     auto *self = static_cast<SignalWatch *>(watch);
     Tcl_Interp *interp = self->interp_;
     Tcl_Preserve(interp);
+    dataOf(interp); // in a forked child: lets go of the parent's pipe
     for (int signal : drainSignals(self->pipe_.reader.get())) {
         // A callback may delete the interpreter, and this object with it.
         if (Tcl_InterpDeleted(interp))

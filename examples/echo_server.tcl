@@ -8,8 +8,9 @@
 #     tclsh examples/echo_server.tcl
 #     nc localhost 8888
 #
-#   SIGUSR1 to the parent forks one more worker. SIGTERM or SIGINT ends the
-#   parent and its workers. A worker that ends is not replaced.
+#   SIGUSR1 to the parent forks one more worker, SIGUSR2 has it print how many
+#   connections it accepted and how many of them wait for a worker. SIGTERM or
+#   SIGINT ends the parent and its workers. A worker that ends is not replaced.
 
 lappend auto_path [file dirname [file dirname [file normalize [info script]]]]
 package require cmdline
@@ -20,6 +21,7 @@ set workers {} ;# process ids
 proc main {arguments} {
     set options [parseArguments $arguments]
     unix_process::onsignal SIGUSR1 {startWorker}
+    unix_process::onsignal SIGUSR2 {report}
     unix_process::onsignal SIGTERM {stop}
     unix_process::onsignal SIGINT {stop}
     # Open first, fork then: the workers inherit the queue.
@@ -95,6 +97,11 @@ proc startWorker {args} {
 proc workerEnded {pid status} {
     say "worker $pid ended: $status"
     set ::workers [lsearch -all -inline -not -exact $::workers $pid]
+}
+
+proc report {signal} {
+    set info [socketserver::socket info]
+    say "accepted [dict get $info accepted], waiting [dict get $info queued]"
 }
 
 proc stop {signal} {
