@@ -1,6 +1,5 @@
 #include "posix_poller.h"
 
-#include <fcntl.h>
 #include <poll.h>
 
 #if defined(__linux__) && !defined(UDS_PORTABLE)
@@ -12,10 +11,17 @@ namespace uds {
 
 namespace {
 
-constexpr int kBatch = 128;
 constexpr short kAsked = POLLIN | POLLOUT | POLLPRI;
 
 } // namespace
+
+void Poller::watch(int fd, short events) {
+    Watch &watch = watches_[fd];
+    alwaysReady_ -= watch.alwaysReady;
+    watch = Watch{events, false};
+    if (epoll_ && !attach(fd, watch))
+        epoll_.reset();
+}
 
 void Poller::forget(int fd) {
     const auto found = watches_.find(fd);
@@ -23,22 +29,19 @@ void Poller::forget(int fd) {
         return;
     alwaysReady_ -= found->second.alwaysReady;
     watches_.erase(found);
-#ifdef UDS_EPOLL
-    // Fails when fd was closed first; the kernel has dropped it then.
-    ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
-#endif
+    detach(fd);
 }
 
-bool Poller::watch(int fd, short events) {
-    Watch &watch = watches_[fd];
-    alwaysReady_ -= watch.alwaysReady;
-    watch = Watch{events, false};
-    if (attach(fd, watch)) {
-        alwaysReady_ += watch.alwaysReady;
-        return true;
+std::vector<Poller::Ready> Poller::wait(int timeoutMs) {
+    return epoll_ || open() ? waitInEpoll(timeoutMs) : waitInPoll(timeoutMs);
+}
+
+void Poller::reset(bool keepWatching) {
+    epoll_.reset();
+    if (!keepWatching) {
+        watches_.clear();
+        alwaysReady_ = 0;
     }
-    watches_.erase(fd);
-    return false;
 }
 
 // An error or a hang-up is shown as everything that was asked for, so that
@@ -53,23 +56,43 @@ void Poller::collect(std::vector<Ready> &ready, int fd, short happened) {
         ready.push_back({fd, events});
 }
 
-void Poller::reset(bool keepWatching) {
-    epoll_.reset();
-    alwaysReady_ = 0;
-    auto before = std::exchange(watches_, {});
-    if (!keepWatching)
-        return;
-    for (auto &[fd, each] : before)
-        watch(fd, each.events);
+std::vector<Poller::Ready> Poller::waitInPoll(int timeoutMs) {
+    std::vector<pollfd> polled;
+    for (auto &[fd, each] : watches_)
+        polled.push_back({fd, each.events, 0});
+    std::vector<Ready> ready;
+    if (::poll(polled.data(), polled.size(), timeoutMs) <= 0)
+        return ready;
+    for (const pollfd &each : polled)
+        if ((each.revents & POLLNVAL) != 0)
+            forget(each.fd); // closed without a word
+        else if (each.revents != 0)
+            collect(ready, each.fd, each.revents);
+    return ready;
 }
 
 #ifdef UDS_EPOLL
 
+namespace {
+
+constexpr int kBatch = 128;
+
+} // namespace
+
 static_assert(EPOLLIN == POLLIN && EPOLLOUT == POLLOUT && EPOLLPRI == POLLPRI);
 
+bool Poller::open() {
+    epoll_ = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
+    for (auto &[fd, each] : watches_) {
+        alwaysReady_ -= std::exchange(each.alwaysReady, false);
+        if (epoll_ && !attach(fd, each))
+            epoll_.reset();
+    }
+    return static_cast<bool>(epoll_);
+}
+
+// False when epoll cannot take a descriptor that is open.
 bool Poller::attach(int fd, Watch &watch) {
-    if (!epoll_)
-        epoll_ = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
     epoll_event event{};
     event.events = static_cast<uint32_t>(watch.events);
     event.data.fd = fd;
@@ -78,18 +101,23 @@ bool Poller::attach(int fd, Watch &watch) {
         return true;
     if (errno == EEXIST)
         return ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) == 0;
-    watch.alwaysReady = errno == EPERM;
-    return watch.alwaysReady;
+    watch.alwaysReady = errno == EPERM; // a regular file
+    alwaysReady_ += watch.alwaysReady;
+    return watch.alwaysReady || errno == EBADF;
 }
 
-std::vector<Poller::Ready> Poller::wait(int timeoutMs) {
+void Poller::detach(int fd) {
+    // Fails when fd was closed first; the kernel has dropped it then.
+    if (epoll_)
+        ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
+}
+
+std::vector<Poller::Ready> Poller::waitInEpoll(int timeoutMs) {
     std::vector<Ready> ready;
     if (alwaysReady_ > 0)
         for (auto &[fd, each] : watches_)
             if (each.alwaysReady)
                 ready.push_back({fd, each.events});
-    if (!epoll_)
-        epoll_ = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
     epoll_event events[kBatch];
     const int count = ::epoll_wait(epoll_.get(), events, kBatch, ready.empty() ? timeoutMs : 0);
     bool stale = false;
@@ -101,28 +129,24 @@ std::vector<Poller::Ready> Poller::wait(int timeoutMs) {
     // A descriptor that was closed while a copy of it lives in another
     // process cannot be taken out of an epoll instance any more.
     if (stale)
-        reset(true);
+        epoll_.reset();
     return ready;
 }
 
 #else
 
-bool Poller::attach(int fd, Watch &) {
-    return ::fcntl(fd, F_GETFD) >= 0;
+bool Poller::open() {
+    return false;
 }
 
-std::vector<Poller::Ready> Poller::wait(int timeoutMs) {
-    std::vector<pollfd> polled;
-    for (auto &[fd, each] : watches_)
-        polled.push_back({fd, each.events, 0});
-    std::vector<Ready> ready;
-    if (::poll(polled.data(), polled.size(), timeoutMs) > 0)
-        for (const pollfd &each : polled)
-            if ((each.revents & POLLNVAL) != 0)
-                forget(each.fd); // closed without a word
-            else if (each.revents != 0)
-                collect(ready, each.fd, each.revents);
-    return ready;
+bool Poller::attach(int, Watch &) {
+    return true;
+}
+
+void Poller::detach(int) {}
+
+std::vector<Poller::Ready> Poller::waitInEpoll(int timeoutMs) {
+    return waitInPoll(timeoutMs);
 }
 
 #endif

@@ -1,4 +1,5 @@
-// Waits on many descriptors: epoll on Linux, poll elsewhere. One process, one
+// Waits on many descriptors: with epoll where the system has it and gives an
+// instance (it takes a descriptor), else with poll. One process, one
 // thread: after fork the child calls reset() before anything else, because
 // an epoll instance is shared with the parent and changes there too.
 #ifndef UDS_POSIX_POLLER_H
@@ -19,8 +20,8 @@ public:
     };
 
     // Also replaces what is watched for fd. Descriptors that epoll refuses
-    // (regular files) are always ready. False when fd is not open.
-    bool watch(int fd, short events);
+    // (regular files) are always ready.
+    void watch(int fd, short events);
     void forget(int fd);
     // Blocks up to timeoutMs (-1: for ever); a signal ends it early.
     std::vector<Ready> wait(int timeoutMs);
@@ -33,10 +34,14 @@ private:
         short events;
         bool alwaysReady;
     };
+    bool open();
     bool attach(int fd, Watch &watch);
+    void detach(int fd);
     void collect(std::vector<Ready> &ready, int fd, short happened);
+    std::vector<Ready> waitInEpoll(int timeoutMs);
+    std::vector<Ready> waitInPoll(int timeoutMs);
 
-    UniqueFd epoll_;
+    UniqueFd epoll_; // empty: not open, or not to be had
     std::unordered_map<int, Watch> watches_;
     int alwaysReady_ = 0;
 };

@@ -13,6 +13,7 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 namespace uds {
@@ -30,17 +31,19 @@ struct FileHandler {
 struct Notifier {
     Poller poller;
     std::unordered_map<int, FileHandler> handlers;
-    SignalPipe alert; // a byte in it ends the wait
+    // A byte in it ends the wait. Empty while there is no descriptor for it:
+    // only a program with threads needs it.
+    SignalPipe alert;
 };
 
 thread_local std::unique_ptr<Notifier> threadNotifier;
 
-// The threads whose notifier this is: Tcl alerts them by the pointer that
-// the init procedure returned. The thread that installed us has its pointer
-// from Tcl's own notifier, and is the one meant by an unknown pointer.
+// Tcl alerts a thread by the pointer that the init procedure returned there.
+// The thread that installed us has its pointer from Tcl's own notifier, and
+// is the one meant by an unknown pointer.
 std::mutex alertMutex;
-std::unordered_map<void *, int> alertWriters;
-int installerWriter = -1;
+std::unordered_set<void *> initialized;
+Notifier *installer = nullptr;
 bool installed = false;
 
 short pollEvents(int mask) {
@@ -54,15 +57,20 @@ int tclMask(short events) {
            ((events & POLLPRI) ? TCL_EXCEPTION : 0);
 }
 
-Notifier &notifier() {
-    if (threadNotifier)
-        return *threadNotifier;
-    threadNotifier = std::make_unique<Notifier>();
+void openAlert(Notifier &own) {
     Result<SignalPipe> alert = openSignalPipe();
     if (!alert)
-        Tcl_Panic("couldn't make the notifier's pipe: %s", Tcl_ErrnoMsg(alert.error().code));
-    threadNotifier->alert = std::move(alert.value());
-    threadNotifier->poller.watch(threadNotifier->alert.reader.get(), POLLIN);
+        return;
+    const std::lock_guard<std::mutex> lock(alertMutex);
+    own.alert = std::move(alert.value());
+    own.poller.watch(own.alert.reader.get(), POLLIN);
+}
+
+Notifier &notifier() {
+    if (!threadNotifier) {
+        threadNotifier = std::make_unique<Notifier>();
+        openAlert(*threadNotifier);
+    }
     return *threadNotifier;
 }
 
@@ -105,6 +113,8 @@ int milliseconds(const Tcl_Time *limit) {
 
 int waitForEvent(const Tcl_Time *limit) {
     Notifier &own = notifier();
+    if (!own.alert.reader)
+        openAlert(own);
     for (const Poller::Ready &ready : own.poller.wait(milliseconds(limit))) {
         if (ready.fd == own.alert.reader.get()) {
             drainSignals(ready.fd);
@@ -126,8 +136,8 @@ void createFileHandler(int fd, int mask, Tcl_FileProc *proc, void *clientData) {
 }
 
 void deleteFileHandler(int fd) {
-    if (notifier().handlers.erase(fd) > 0)
-        notifier().poller.forget(fd);
+    if (threadNotifier && threadNotifier->handlers.erase(fd) > 0)
+        threadNotifier->poller.forget(fd);
 }
 
 void setTimer(const Tcl_Time *) {
@@ -140,43 +150,38 @@ void serviceModeHook(int) {}
 void *initNotifier() {
     Notifier &own = notifier();
     const std::lock_guard<std::mutex> lock(alertMutex);
-    alertWriters[&own] = own.alert.writer.get();
+    initialized.insert(&own);
     return &own;
 }
 
 void finalizeNotifier(void *clientData) {
     const std::lock_guard<std::mutex> lock(alertMutex);
-    if (alertWriters.erase(clientData) == 0)
-        installerWriter = -1;
+    if (initialized.erase(clientData) == 0)
+        installer = nullptr;
     threadNotifier.reset();
 }
 
 void alertNotifier(void *clientData) {
     const std::lock_guard<std::mutex> lock(alertMutex);
-    const auto found = alertWriters.find(clientData);
-    const int writer = found == alertWriters.end() ? installerWriter : found->second;
+    const bool known = initialized.count(clientData) > 0;
+    Notifier *target = known ? static_cast<Notifier *>(clientData) : installer;
     const char byte = 0;
     // A full pipe wakes the thread as well.
-    if (writer >= 0 && ::write(writer, &byte, 1) < 0)
+    if (target && target->alert.writer && ::write(target->alert.writer.get(), &byte, 1) < 0)
         return;
 }
 
 // For a fork that is not ours (TclX) in a process that uses this notifier:
-// parent and child must not share an epoll instance.
+// parent and child must not share an epoll instance, nor the pipe.
 void unshareAfterFork() {
+    new (&alertMutex) std::mutex; // as in startChildNotifier
     if (!threadNotifier)
         return;
     Notifier &own = *threadNotifier;
-    own.poller.reset(true);
+    own.poller.reset(true); // first: forgetting in the shared one is for both
     own.poller.forget(own.alert.reader.get());
-    Result<SignalPipe> alert = openSignalPipe();
-    if (!alert)
-        return;
-    own.alert = std::move(alert.value());
-    own.poller.watch(own.alert.reader.get(), POLLIN);
-    for (auto &[clientData, writer] : alertWriters)
-        writer = own.alert.writer.get(); // the child has this one thread
-    installerWriter = own.alert.writer.get();
+    own.alert = SignalPipe();
+    installer = &own; // the child has this one thread
 }
 
 void install() {
@@ -265,10 +270,10 @@ void startChildNotifier() {
     // A lock held by a thread of the parent is held for ever here.
     new (&alertMutex) std::mutex;
     threadNotifier.reset();
-    alertWriters.clear();
+    initialized.clear();
     if (!installed)
         dropInheritedHandlers();
-    installerWriter = notifier().alert.writer.get();
+    installer = &notifier();
     if (!installed)
         install();
 }

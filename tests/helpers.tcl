@@ -10,6 +10,11 @@
 #                           the same under another program: prlimit, setpriv
 #   spawnPid CHANNEL        its pid
 #   reap CHANNEL ?SIGNAL?   ends such a process and closes the channel
+#   lineFrom CHANNEL ?MS?   the next line, with the event loop running meanwhile
+#   program SCRIPT ?ARG ...?
+#                           runs a tclsh on SCRIPT to its end: what it printed
+#   programWith PREFIX SCRIPT ...
+#                           the same under another program
 #   inChild SCRIPT          forks, runs SCRIPT in the child: {status output}
 #   withLimit NAME N SCRIPT runs SCRIPT under a lowered resource limit (prlimit)
 #   listening PATH          whether somebody listens on a unix path or an abstract name
@@ -81,17 +86,21 @@ proc children {} {
     return [lsort -integer $pids]
 }
 
-proc spawn {script args} {
-    return [spawnWith {} $script {*}$args]
-}
-
-proc spawnWith {prefix script args} {
+proc scriptFile {script} {
     set path [tempPath spawned[incr ::spawned].tcl]
     set file [open $path w]
     puts $file [list set auto_path [linsert $::auto_path 0 $::projectRoot]]
     puts $file $script
     close $file
-    set command [list {*}$prefix [info nameofexecutable] $path {*}$args]
+    return $path
+}
+
+proc spawn {script args} {
+    return [spawnWith {} $script {*}$args]
+}
+
+proc spawnWith {prefix script args} {
+    set command [list {*}$prefix [info nameofexecutable] [scriptFile $script] {*}$args]
     set channel [open |[list {*}$command 2>@stderr] r+]
     chan configure $channel -buffering line
     return $channel
@@ -108,6 +117,22 @@ proc reap {channel {signal SIGKILL}} {
     return
 }
 
+proc lineFrom {channel {ms 15000}} {
+    chan configure $channel -blocking 0
+    waitFor $ms {[gets $channel line] >= 0 || [eof $channel]}
+    return $line
+}
+
+proc program {script args} {
+    return [programWith {} $script {*}$args]
+}
+
+# Ends with everything that the program started, or is killed with it.
+proc programWith {prefix script args} {
+    set command [list {*}$prefix [info nameofexecutable] [scriptFile $script] {*}$args]
+    return [exec timeout --signal=KILL 30 {*}$command 2>@1 </dev/null]
+}
+
 proc inChild {script} {
     lassign [chan pipe] reader writer
     set pid [unix_process::fork]
@@ -119,7 +144,13 @@ proc inChild {script} {
         unix_process::exit $code
     }
     close $writer
-    set output [read $reader]
+    chan configure $reader -blocking 0
+    set output ""
+    try {
+        pollFor 20000 {[append output [read $reader]; eof $reader]}
+    } on error {} {
+        unix_process::kill $pid SIGKILL ;# and the result tells
+    }
     close $reader
     return [list [unix_process::wait $pid] $output]
 }
