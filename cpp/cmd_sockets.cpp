@@ -7,6 +7,7 @@
 #include "tcl_listener.h"
 
 #include <sys/socket.h>
+#include <unistd.h>
 
 namespace uds {
 
@@ -114,11 +115,29 @@ Result<Tcl_Channel> listenOnInet(const Call &call, const Endpoint &endpoint) {
     return openListener(std::move(sockets.value()), std::nullopt);
 }
 
+// A second owner would close the number a second time, when it may be
+// somebody else's.
+bool channelOwns(Tcl_Interp *interp, int fd) {
+    bool owned = false;
+    forEachChannel(interp, [&](Tcl_Interp *, Tcl_Channel channel) {
+        for (int direction : {TCL_READABLE, TCL_WRITABLE}) {
+            void *handle = nullptr;
+            owned = owned || (Tcl_GetChannelHandle(channel, direction, &handle) == TCL_OK &&
+                              static_cast<int>(reinterpret_cast<intptr_t>(handle)) == fd);
+        }
+    });
+    return owned;
+}
+
 Result<Tcl_Channel> listenOnInherited(const Call &call, const Endpoint &endpoint) {
     if (!isOpen(endpoint.fd))
         return systemError("fcntl", EBADF);
     if (!isListening(endpoint.fd))
         return systemError("listen", EINVAL);
+    // inetd gives the socket as standard input, of which Tcl makes a channel.
+    if (endpoint.fd > STDERR_FILENO && channelOwns(call.interp, endpoint.fd))
+        return ownError("INUSE", "couldn't listen on \"" + text(call.arguments[0]) + "\"",
+                        "a channel owns this descriptor", std::to_string(endpoint.fd));
     if (call.has(kBacklog) && ::listen(endpoint.fd, call.option(kBacklog, 0)) < 0)
         return systemError("listen");
     Status status = setNonBlocking(endpoint.fd, true);
@@ -175,16 +194,8 @@ int acceptCommand(const Call &call) {
 }
 
 Result<Tcl_Channel> adoptNumber(const Call &call, int fd) {
-    bool taken = false;
-    forEachChannel(call.interp, [&](Tcl_Interp *, Tcl_Channel channel) {
-        for (int direction : {TCL_READABLE, TCL_WRITABLE}) {
-            void *handle = nullptr;
-            taken = taken || (Tcl_GetChannelHandle(channel, direction, &handle) == TCL_OK &&
-                              static_cast<int>(reinterpret_cast<intptr_t>(handle)) == fd);
-        }
-    });
     const std::string number = std::to_string(fd);
-    if (taken)
+    if (channelOwns(call.interp, fd))
         return ownError("INUSE", "couldn't adopt \"" + number + "\"",
                         "a channel owns this descriptor", number);
     if (!isOpen(fd))

@@ -165,9 +165,10 @@ Result<Endpoint> parseEndpoint(const std::string &text) {
     const size_t colon = text.rfind(':');
     if (colon == text.npos && parseNumber(text, 1L << 31) >= 0)
         return inetEndpoint(text, "", text);
-    if (text.size() > 2 && text[0] == '[' && colon != text.npos && text[colon - 1] == ']')
+    // "[]:80" is not every address of the machine, as an empty host would be.
+    if (text[0] == '[' && colon != text.npos && colon > 2 && text[colon - 1] == ']')
         return inetEndpoint(text, text.substr(1, colon - 2), text.substr(colon + 1));
-    if (colon != text.npos && colon > 0 && text.find(':') == colon)
+    if (colon != text.npos && colon > 0 && text.find_first_of("[]:") == colon)
         return inetEndpoint(text, text.substr(0, colon), text.substr(colon + 1));
     return badEndpoint(text, "must be port, host:port, [ipv6]:port, a path with a \"/\", "
                              "unix:path, @name, or fd:number");

@@ -1,6 +1,6 @@
 # How critcl builds the shared library. build.tcl passes what varies:
-#   UDS_CFLAGS  more compiler flags (sanitizers, -DUDS_PORTABLE)
-#   UDS_LDFLAGS more linker flags
+#   UDS_CFLAGS     more compiler flags (sanitizers, -DUDS_PORTABLE)
+#   UDS_LIBRARIES  more libraries (-lasan)
 
 package require critcl
 
@@ -18,8 +18,7 @@ namespace eval uds_build {
 critcl::cheaders {*}[lsort [glob -directory $uds_build::here *.h]]
 critcl::csources {*}[lsort [glob -directory $uds_build::here *.cpp]]
 critcl::cflags -O2 -g -fno-exceptions -fvisibility=hidden {*}[uds_build::flags UDS_CFLAGS]
-critcl::clibraries -lstdc++ -lpthread
-critcl::ldflags {*}[uds_build::flags UDS_LDFLAGS]
+critcl::clibraries {*}[uds_build::flags UDS_LIBRARIES] -lstdc++ -lpthread
 
 critcl::ccode {
     extern int udsInit(Tcl_Interp *interp);
