@@ -130,7 +130,7 @@ proc program {script args} {
 # Ends with everything that the program started, or is killed with it.
 proc programWith {prefix script args} {
     set command [list {*}$prefix [info nameofexecutable] [scriptFile $script] {*}$args]
-    return [exec timeout --signal=KILL 30 {*}$command 2>@1 </dev/null]
+    return [exec timeout --signal=KILL 30 {*}$command </dev/null 2>@1]
 }
 
 proc inChild {script} {
