@@ -70,7 +70,6 @@ void inChild(Tcl_Interp *interp, bool keepEvents) {
     startChildNotifier();
     forgetParentsCallbacks();
     forEachChannel(interp, [&](Tcl_Interp *owner, Tcl_Channel channel) {
-        detachOnClose(channel);
         renewEvents(owner, channel, keepEvents);
     });
     unblockSignals();
@@ -86,6 +85,9 @@ int forkCommand(const Call &call) {
     for (int standard : {TCL_STDOUT, TCL_STDERR})
         if (const Tcl_Channel channel = Tcl_GetStdChannel(standard))
             Tcl_Flush(channel);
+    // From here on closing a connection in one of the two must not end it for
+    // the other.
+    forEachChannel(call.interp, [](Tcl_Interp *, Tcl_Channel channel) { detachOnClose(channel); });
     prepareChildNotifier();
     Result<pid_t> pid = forkBlocked();
     if (!pid)
