@@ -42,15 +42,17 @@ const NamedSignal kNames[] = {
 
 // Where each caught signal goes, as descriptor + 1; 0 for one not caught.
 std::atomic<int> targets[kSignals];
+// The signals that are in their pipe: each once, so that a pipe never fills
+// up with one of them and loses another.
+std::atomic<bool> pending[kSignals];
 struct sigaction previous[kSignals];
 
 extern "C" void writeSignal(int signal) {
     const int saved = errno;
     const unsigned char number = static_cast<unsigned char>(signal);
     const int target = targets[signal].load();
-    // A full pipe already holds what will wake the reader.
-    if (target > 0 && ::write(target - 1, &number, 1) < 0)
-        errno = saved;
+    if (target > 0 && !pending[signal].exchange(true) && ::write(target - 1, &number, 1) < 0)
+        pending[signal] = false;
     errno = saved;
 }
 
@@ -112,6 +114,7 @@ Status catchSignal(int signal, int pipe) {
         return systemError(what, EINVAL);
     releaseInForkedChildren();
     const int before = targets[signal].exchange(pipe + 1);
+    pending[signal] = false; // it may be in another pipe, which nobody reads
     if (before > 0)
         return Nothing{};
     struct sigaction action {};
@@ -160,7 +163,10 @@ std::vector<int> drainSignals(int reader) {
         const ssize_t count = retry([&] { return ::read(reader, bytes, sizeof bytes); });
         if (count <= 0)
             return std::vector<int>(came.begin(), came.end());
-        came.insert(bytes, bytes + count);
+        for (const unsigned char *each = bytes; each < bytes + count; ++each) {
+            came.insert(*each);
+            pending[*each % kSignals] = false;
+        }
     }
 }
 
