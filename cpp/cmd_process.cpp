@@ -5,6 +5,7 @@
 #include "posix_signal.h"
 #include "tcl_adopt.h"
 #include "tcl_interp.h"
+#include "tcl_listener.h"
 #include "tcl_notifier.h"
 
 #include <unistd.h>
@@ -47,6 +48,8 @@ const char *const kEventsNames[] = {"drop", "keep", nullptr};
 // Takes the channel's event scripts away, or has them watched by the child's
 // own notifier.
 void renewEvents(Tcl_Interp *interp, Tcl_Channel channel, bool keep) {
+    if (Listener *listener = listenerOf(channel))
+        renewHandler(*listener, keep);
     const ObjRef name(Tcl_NewStringObj(Tcl_GetChannelName(channel), -1));
     const ObjRef event(Tcl_NewStringObj("::fileevent", -1));
     const ObjRef nothing(Tcl_NewStringObj("", 0));
@@ -66,6 +69,14 @@ void renewEvents(Tcl_Interp *interp, Tcl_Channel channel, bool keep) {
     Tcl_ResetResult(interp);
 }
 
+// What unix_process.tcl does in a child, where that is loaded.
+void callHook(Tcl_Interp *interp) {
+    const char *hook = "::unix_process::BecomeChild";
+    Tcl_CmdInfo info;
+    if (!Tcl_InterpDeleted(interp) && Tcl_GetCommandInfo(interp, hook, &info))
+        callBack(interp, ObjRef(Tcl_NewStringObj(hook, -1)), {});
+}
+
 void inChild(Tcl_Interp *interp, bool keepEvents) {
     startChildNotifier();
     forgetParentsCallbacks();
@@ -73,10 +84,16 @@ void inChild(Tcl_Interp *interp, bool keepEvents) {
         renewEvents(owner, channel, keepEvents);
     });
     unblockSignals();
-    Tcl_CmdInfo info;
-    const char *hook = "::unix_process::BecomeChild";
-    if (Tcl_GetCommandInfo(interp, hook, &info))
-        callBack(interp, ObjRef(Tcl_NewStringObj(hook, -1)), {});
+    // Copied and held: a hook may delete an interpreter, or make one.
+    std::vector<Tcl_Interp *> interps;
+    for (const InterpData *data : interpsOfThread()) {
+        Tcl_Preserve(data->interp);
+        interps.push_back(data->interp);
+    }
+    for (Tcl_Interp *each : interps) {
+        callHook(each);
+        Tcl_Release(each);
+    }
 }
 
 int forkCommand(const Call &call) {

@@ -103,6 +103,14 @@ Tcl_Interp *childInterp(Tcl_Interp *interp, Tcl_Obj *name) {
 #endif
 }
 
+Tcl_Interp *parentInterp(Tcl_Interp *interp) {
+#if TCL_MAJOR_VERSION >= 9
+    return Tcl_GetParent(interp);
+#else
+    return Tcl_GetMaster(interp);
+#endif
+}
+
 // The list that a command answers with.
 std::vector<ObjRef> answerOf(Tcl_Interp *interp, const char *command) {
     std::vector<ObjRef> answers;
@@ -115,6 +123,20 @@ std::vector<ObjRef> answerOf(Tcl_Interp *interp, const char *command) {
             answers.emplace_back(words[i]);
     Tcl_RestoreInterpState(interp, saved);
     return answers;
+}
+
+void forEachChannelBelow(Tcl_Interp *interp,
+                         const std::function<void(Tcl_Interp *, Tcl_Channel)> &visit) {
+    for (const ObjRef &name : answerOf(interp, "::chan names")) {
+        Tcl_Channel channel = Tcl_GetChannel(interp, Tcl_GetString(name.get()), nullptr);
+        if (channel)
+            visit(interp, channel);
+    }
+    for (const ObjRef &name : answerOf(interp, "::interp slaves")) {
+        Tcl_Interp *child = childInterp(interp, name.get());
+        if (child)
+            forEachChannelBelow(child, visit);
+    }
 }
 
 } // namespace
@@ -159,16 +181,9 @@ void detachOnClose(Tcl_Channel channel) {
 
 void forEachChannel(Tcl_Interp *interp,
                     const std::function<void(Tcl_Interp *, Tcl_Channel)> &visit) {
-    for (const ObjRef &name : answerOf(interp, "::chan names")) {
-        Tcl_Channel channel = Tcl_GetChannel(interp, Tcl_GetString(name.get()), nullptr);
-        if (channel)
-            visit(interp, channel);
-    }
-    for (const ObjRef &name : answerOf(interp, "::interp slaves")) {
-        Tcl_Interp *child = childInterp(interp, name.get());
-        if (child)
-            forEachChannel(child, visit);
-    }
+    while (Tcl_Interp *parent = parentInterp(interp))
+        interp = parent;
+    forEachChannelBelow(interp, visit);
 }
 
 } // namespace uds

@@ -27,7 +27,8 @@ Tcl_Obj *connectionWords(Tcl_Interp *interp, UniqueFd fd, const Address &peer);
 // leaves the connection alone. Nothing to do for other channels and Tcl 8.6.
 void detachOnClose(Tcl_Channel channel);
 
-// Calls for each channel of the interpreter and of its child interpreters.
+// Calls for each channel of the interpreter, of the one that made it, and of
+// all that are made by these: the whole family.
 void forEachChannel(Tcl_Interp *interp,
                     const std::function<void(Tcl_Interp *, Tcl_Channel)> &visit);
 

@@ -284,6 +284,17 @@ void setHandler(Listener &listener, const std::string &handler) {
     applyInterest(listener);
 }
 
+void renewHandler(Listener &listener, bool keep) {
+    if (!listener.hasHandler)
+        return;
+    listener.hasHandler = keep;
+    if (!keep) {
+        Tcl_DeleteTimerHandler(listener.rest);
+        listener.rest = nullptr;
+    }
+    applyInterest(listener);
+}
+
 bool isListener(Tcl_Channel channel) {
     return Tcl_GetChannelType(channel) == &kListenerType;
 }

@@ -25,6 +25,9 @@ Tcl_Channel openListener(std::vector<UniqueFd> sockets, std::optional<SocketFile
 // is registered and this library is loaded; until there is one, clients wait.
 void setHandler(Listener &listener, const std::string &handler);
 
+// For a forked child: the child calls the handler as well, or (keep is false)
+// only the parent does.
+void renewHandler(Listener &listener, bool keep);
 bool isListener(Tcl_Channel channel);
 // Null when the channel is not a listener of ours.
 Listener *listenerOf(Tcl_Channel channel);
