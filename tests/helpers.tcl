@@ -203,6 +203,8 @@ proc captureBgerrors {script} {
 
 proc startSuite {} {
     tempPath x
+    # Tcl's own notifier opens a pipe at its first wait and keeps it.
+    waitFor 1000 {[info exists ::waitForTick]}
     set ::descriptorsBefore [descriptors]
 }
 
