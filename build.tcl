@@ -1,0 +1,756 @@
+#!/usr/bin/env tclsh
+# Builds, checks and installs the project: `tclsh build.tcl help` lists the verbs.
+#
+# In this file: reporting, building, suites, variants, Tcl 9, lint, manual pages,
+# installing, and at the end the table of verbs.
+#
+# All output goes to lib/ (what `package require` loads) and build/ (the rest).
+
+package require Tcl 8.6-
+package require fileutil
+
+set root [file dirname [file normalize [info script]]]
+set major [lindex [split [info tclversion] .] 0]
+set library [file join lib tcl$major uds[info sharedlibextension]]
+
+# ---- reporting -------------------------------------------------------------------
+
+# Ends a verb with a reason for the user.
+proc Fail {message} {
+    throw {BUILD FAILED} $message
+}
+
+# Ends a check or a step that cannot be done here; it counts as skipped.
+proc Skip {message} {
+    throw {BUILD SKIPPED} $message
+}
+
+proc Tool {name} {
+    set found [auto_execok $name]
+    if {$found eq {}} {
+        Skip "there is no $name here"
+    }
+    return $found
+}
+
+# Runs a command, shows its output as it comes, returns the last line of it.
+proc Stream {command} {
+    set channel [open |[list {*}$command < /dev/null 2>@1]]
+    chan configure $channel -translation binary
+    chan configure stdout -translation binary
+    set output {}
+    while {[set character [chan read $channel 1]] ne {}} {
+        puts -nonewline $character
+        flush stdout
+        append output $character
+    }
+    catch {close $channel}
+    return [lindex [split [string trimright $output] \n] end]
+}
+
+proc Seconds {since} {
+    return [format "%.1f s" [expr {([clock milliseconds] - $since) / 1000.0}]]
+}
+
+# Outcomes are counted as {passed N failed N skipped N}.
+proc Counts {passed failed skipped} {
+    return [dict create passed $passed failed $failed skipped $skipped]
+}
+
+proc AddCounts {a b} {
+    return [dict map {name count} $a {expr {$count + [dict get $b $name]}}]
+}
+
+# What the last line of tests/all.tcl says; anything else is a failure.
+proc CountsOf {line} {
+    set summary {^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$}
+    if {![regexp $summary $line -> passed failed skipped]} {
+        puts "the suites ended without a summary"
+        return [Counts 0 1 0]
+    }
+    return [Counts $passed $failed [expr {"0$skipped"}]]
+}
+
+proc Summary {counts} {
+    dict with counts {
+        return "$passed passed, $failed failed[expr {$skipped ? ", $skipped skipped" : ""}]"
+    }
+}
+
+# Ends a verb that counts: the summary is the last line of the output.
+proc Conclude {verbName counts} {
+    set bad [expr {[dict get $counts failed] > 0 || [dict get $counts passed] == 0}]
+    if {$bad} {
+        puts stderr "build.tcl $verbName: there are failures"
+    }
+    puts [Summary $counts]
+    exit $bad
+}
+
+# One part of a verb that goes on when the part fails.
+proc Step {title script} {
+    set began [clock milliseconds]
+    puts "== $title"
+    try {
+        set counts [uplevel 1 $script]
+    } trap {BUILD SKIPPED} reason {
+        puts "skipped: $title: $reason"
+        set counts [Counts 0 0 1]
+    } on error {message options} {
+        puts [Reason $message $options]
+        set counts [Counts 0 1 0]
+    }
+    puts "== $title: [Summary $counts] ([Seconds $began])\n"
+    return $counts
+}
+
+# A mistake in this file shows where it is; other errors explain themselves.
+proc Reason {message options} {
+    if {[lindex [dict get $options -errorcode] 0] in {BUILD POSIX CHILDSTATUS CHILDKILLED}} {
+        return $message
+    }
+    return [dict get $options -errorinfo]
+}
+
+# ---- building --------------------------------------------------------------------
+
+proc UpToDate {target sources} {
+    if {![file exists $target]} {
+        return 0
+    }
+    set built [file mtime $target]
+    foreach source $sources {
+        if {[file mtime $source] > $built} {
+            return 0
+        }
+    }
+    return 1
+}
+
+# Lets critcl build the library; target appears complete or not at all.
+proc BuildLibrary {target {cflags {}} {ldflags {}}} {
+    if {[UpToDate $target [glob -directory [file join $::root cpp] *]]} {
+        return
+    }
+    set began [clock milliseconds]
+    puts "building [fileutil::stripPath $::root $target] for Tcl [info patchlevel]"
+    set work [file join $::root build critcl-[pid]]
+    file mkdir $work [file dirname $target]
+    try {
+        exec -ignorestderr env "UDS_CFLAGS=$cflags" "UDS_LDFLAGS=$ldflags" {*}[Critcl] \
+            -cache [file join $work cache] -libdir [file join $work out] \
+            -pkg [file join $::root cpp uds.tcl] > [file join $work log] 2>@1
+        file copy [glob [file join $work out uds * uds[info sharedlibextension]]] $target.[pid]
+        file rename -force $target.[pid] $target
+    } on error {} {
+        Fail "critcl couldn't build the library:\n[fileutil::cat [file join $work log]]"
+    } finally {
+        file delete -force $work
+    }
+    puts "built in [Seconds $began]"
+}
+
+# Debian's critcl program names its own tclsh; this runs it with ours.
+proc Critcl {} {
+    set program [auto_execok critcl]
+    if {$program eq {}} {
+        Fail "critcl is not installed: ./bootstrap build installs what is needed"
+    }
+    return [list [info nameofexecutable] {*}$program]
+}
+
+proc Build {} {
+    BuildLibrary [file join $::root $::library]
+}
+
+# ---- suites ----------------------------------------------------------------------
+
+proc RunSuites {directory shell pattern {environment {}}} {
+    set program [file join $directory tests all.tcl]
+    return [CountsOf [Stream [list env {*}$environment {*}$shell $program $pattern]]]
+}
+
+proc Suites {pattern} {
+    Build
+    return [RunSuites $::root [list [info nameofexecutable]] $pattern]
+}
+
+# ---- variants --------------------------------------------------------------------
+
+# Other builds of the same sources. Packages find their library beside them, so a
+# variant's suites run in a copy of the sources with the variant's library in it.
+
+set sanitizers -fsanitize=address,undefined
+set variants [dict create \
+    portable {-DUDS_PORTABLE {}} \
+    sanitize [list "-O1 $sanitizers -fno-sanitize-recover=undefined" $sanitizers]]
+
+proc VariantPath {name file} {
+    return [file join $::root build $name tcl$::major $file]
+}
+
+# Runs the script with the path of the copy in a variable.
+proc WithVariant {name copyName script} {
+    upvar 1 $copyName copy
+    set built [VariantPath $name [file tail $::library]]
+    BuildLibrary $built {*}[dict get $::variants $name]
+    set copy [file join $::root build $name-[pid]]
+    file mkdir [file join $copy [file dirname $::library]]
+    try {
+        foreach item [glob -tails -directory $::root *] {
+            if {$item ni {build lib}} {
+                file copy [file join $::root $item] $copy
+            }
+        }
+        file copy $built [file join $copy $::library]
+        uplevel 1 $script
+    } finally {
+        file delete -force $copy
+    }
+}
+
+proc Portable {pattern} {
+    WithVariant portable copy {
+        RunSuites $copy [list [info nameofexecutable]] $pattern
+    }
+}
+
+proc Sanitize {pattern} {
+    WithVariant sanitize copy {
+        set reports [file join $copy reports]
+        file mkdir $reports
+        set counts [RunSuites $copy [SanitizedShell] $pattern [SanitizerOptions $reports]]
+        AddCounts $counts [Findings $reports]
+    }
+}
+
+# A tclsh that has the sanitizers' run-time: no LD_PRELOAD, which would also change
+# the programs that the suites start. Without address randomization where that is
+# allowed, because some kernels randomize more than the run-time can bear.
+proc SanitizedShell {} {
+    set shell [VariantPath sanitize tclsh]
+    if {![file exists $shell]} {
+        set flags [list -I[IncludeDirectory] -x c - -ltcl[info tclversion]]
+        exec gcc $::sanitizers -g -o $shell.[pid] {*}$flags << {
+            #include <tcl.h>
+            int main(int argc, char **argv) {
+                Tcl_Main(argc, argv, Tcl_Init);
+                return 0;
+            }
+        }
+        file rename -force $shell.[pid] $shell
+    }
+    if {[catch {exec setarch -R true}]} {
+        return [list $shell]
+    }
+    return [list setarch -R $shell]
+}
+
+# Errors abort. Leaks do not change an exit status: most are Tcl's own, which does
+# not free everything at exit. All reports go to files that Findings reads.
+proc SanitizerOptions {reports} {
+    set log log_path=[file join $reports report]
+    return [list \
+        ASAN_OPTIONS=$log:abort_on_error=1:exitcode=0:detect_leaks=1:quarantine_size_mb=16 \
+        UBSAN_OPTIONS=$log:print_stacktrace=1 \
+        LSAN_OPTIONS=print_suppressions=0]
+}
+
+# Every error is a failure, and every leak that our code has a part in.
+proc Findings {reports} {
+    set failed 0
+    foreach file [glob -nocomplain -directory $reports *] {
+        set text [fileutil::cat $file]
+        foreach part [regexp -all -inline {(?:[^\n]+\n)+} $text] {
+            set isLeak [regexp {^(Direct|Indirect) leak of} $part]
+            set isError [regexp {ERROR: AddressSanitizer|runtime error:} $part]
+            if {$isError || $isLeak && [regexp {uds::|uds\.so|/cpp/} $part]} {
+                puts $part
+                incr failed
+            }
+        }
+    }
+    puts "sanitizers: $failed findings in our code"
+    return [Counts [expr {$failed == 0}] $failed 0]
+}
+
+# ---- Tcl 9 -----------------------------------------------------------------------
+
+# Debian 12 has no Tcl 9, so the suites run in a Debian 13 that debootstrap puts
+# into a folder, once, outside of the project.
+
+set tcl9Packages {
+    tcl9.0 tcl9.0-dev tcl9.0-thread critcl tcllib g++ make
+    curl ncat netcat-openbsd procps python3 socat util-linux
+}
+
+# $1 the folder, the rest packages. Makes the folder when it is missing, and adds
+# the packages that are. Runs in a mount name space that ends with it.
+set tcl9SetUp {
+    set -eu
+    folder=$1
+    shift
+    if [ ! -d "$folder" ]; then
+        rm -rf --one-file-system "$folder.new"
+        debootstrap --variant=minbase trixie "$folder.new"
+        mv "$folder.new" "$folder"
+    fi
+    installed=$(chroot "$folder" dpkg-query -W -f '${db:Status-Status} ${Package}\n' "$@" || true)
+    missing=
+    for package in "$@"; do
+        echo "$installed" | grep -qxF "installed $package" || missing="$missing $package"
+    done
+    [ -n "$missing" ] || exit 0
+    mount -t proc proc "$folder/proc"
+    mount --rbind /dev "$folder/dev"
+    cp -L /etc/resolv.conf "$folder/etc/resolv.conf"
+    export DEBIAN_FRONTEND=noninteractive
+    chroot "$folder" apt-get -q update
+    chroot "$folder" apt-get -q -y install --no-install-recommends $missing
+}
+
+# $1 the folder, $2 the project, $3 the suites. The same kind of name space: what is
+# mounted here, with the copy of the project, goes away however this ends.
+set tcl9Run {
+    set -eu
+    mount -t proc proc "$1/proc"
+    mount --rbind /dev "$1/dev"
+    mount -t tmpfs -o mode=1777 tmpfs "$1/tmp"
+    mkdir "$1/tmp/project"
+    tar -c -C "$2" --exclude=./build --exclude=./lib --exclude=./.git . |
+        tar -x -C "$1/tmp/project" --no-same-owner
+    exec chroot "$1" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
+        tclsh9.0 /tmp/project/build.tcl test "$3"
+}
+
+proc Tcl9Folder {} {
+    set cache [expr {[info exists ::env(XDG_CACHE_HOME)] ? $::env(XDG_CACHE_HOME) : "/var/cache"}]
+    return [file join $cache uds-tcl9 trixie]
+}
+
+# The prefix of a command that may mount and chroot.
+proc Privileged {} {
+    set prefix {}
+    if {[exec id -u] != 0} {
+        if {[auto_execok sudo] eq {} || [catch {exec sudo -n true}]} {
+            Skip "only root may set up Debian 13 in a folder, and there is no tclsh9.0 here"
+        }
+        set prefix {sudo -n}
+    }
+    if {[catch {exec {*}$prefix unshare --mount sh -c {mount -t tmpfs tmpfs /mnt}}]} {
+        Skip "this machine does not let root mount, and there is no tclsh9.0 here"
+    }
+    return $prefix
+}
+
+proc HasTcl9 {} {
+    return [expr {![catch {exec tclsh9.0 << {package require critcl}}]}]
+}
+
+proc Tcl9 {pattern} {
+    if {[HasTcl9]} {
+        set program [file join $::root build.tcl]
+        return [CountsOf [Stream [list tclsh9.0 $program test $pattern]]]
+    }
+    set prefix [Privileged]
+    set folder [Tcl9Folder]
+    exec {*}$prefix mkdir -p [file dirname $folder]
+    set log [file join $::root build tcl9.log]
+    file mkdir [file dirname $log]
+    puts "Debian 13 in $folder (a few minutes when it is new)"
+    if {[catch {
+        exec -ignorestderr {*}$prefix flock $folder.lock unshare --mount \
+            sh -c $::tcl9SetUp sh $folder {*}$::tcl9Packages > $log 2>@1
+    }]} {
+        Fail "couldn't set up $folder:\n[fileutil::cat $log]"
+    }
+    return [CountsOf [Stream [list {*}$prefix unshare --mount \
+        sh -c $::tcl9Run sh $folder $::root $pattern]]]
+}
+
+# ---- lint ------------------------------------------------------------------------
+
+# Each check returns what it found, nothing when all is well.
+
+set checks {}
+proc check {name body} {
+    lappend ::checks $name
+    proc Check-$name {} $body
+}
+
+proc Lint {} {
+    set counts [Counts 0 0 0]
+    foreach name $::checks {
+        set began [clock milliseconds]
+        puts -nonewline [format "%-28s " $name]
+        flush stdout
+        try {
+            set findings [string trim [Check-$name]]
+            set result [expr {$findings eq {} ? "passed" : "failed"}]
+        } trap {BUILD SKIPPED} findings {
+            set result skipped
+        }
+        puts "$result  ([Seconds $began])"
+        if {$findings ne {}} {
+            puts $findings
+        }
+        dict incr counts $result
+    }
+    return $counts
+}
+
+proc CppFiles {pattern} {
+    return [lsort [glob -directory [file join $::root cpp] $pattern]]
+}
+
+proc IncludeDirectory {} {
+    return [tcl::pkgconfig get includedir,runtime]
+}
+
+# Runs a command on each of the files, on all processors: what it wrote if it failed.
+# FILE in the command stands for the file.
+proc ForEachFile {files command} {
+    set arguments [list -P [exec nproc] -I FILE]
+    if {[catch {exec xargs {*}$arguments {*}$command << [join $files \n] 2>@1} output]} {
+        return [regsub -all -line {^(\d+ warnings? generated\.|child process exited.*)\n?} $output {}]
+    }
+    return {}
+}
+
+proc CompileWith {compiler args} {
+    return [ForEachFile [CppFiles *.cpp] [list {*}[Tool $compiler] -std=c++17 -Wall -Wextra \
+        -Wshadow -Wpedantic -Werror -fno-exceptions -fsyntax-only -I[IncludeDirectory] \
+        {*}$args FILE]]
+}
+
+proc LinesMatching {files pattern} {
+    set found {}
+    foreach file $files {
+        set number 0
+        foreach line [split [fileutil::cat $file] \n] {
+            incr number
+            if {[regexp $pattern $line]} {
+                lappend found "[fileutil::stripPath $::root $file]:$number: $line"
+            }
+        }
+    }
+    return $found
+}
+
+check format {
+    set tool [Tool clang-format]
+    if {![string match "*version 14.*" [exec {*}$tool --version]]} {
+        Skip "other versions of clang-format than 14 lay code out differently"
+    }
+    if {[catch {exec {*}$tool --dry-run -Werror {*}[CppFiles *.{h,cpp}] 2>@1} output]} {
+        return $output
+    }
+}
+
+check g++ {
+    CompileWith g++
+}
+
+check g++-portable {
+    CompileWith g++ -DUDS_PORTABLE
+}
+
+check clang++ {
+    CompileWith clang++
+}
+
+check clang++-portable {
+    CompileWith clang++ -DUDS_PORTABLE
+}
+
+# Left out: what fights the style (Tcl's handles are pointers, small integers sit
+# next to each other in system calls).
+check clang-tidy {
+    set wanted {-* bugprone-* cert-* clang-analyzer-* misc-* performance-*
+        readability-function-size -bugprone-easily-swappable-parameters
+        -bugprone-narrowing-conversions -misc-misplaced-const -misc-no-recursion
+        -misc-non-private-member-variables-in-classes -performance-no-int-to-ptr}
+    set config {{CheckOptions: [{key: readability-function-size.LineThreshold, value: 60}]}}
+    return [ForEachFile [CppFiles *.cpp] [list {*}[Tool clang-tidy] --quiet --warnings-as-errors=* \
+        --checks=[join $wanted ,] --config=$config FILE -- \
+        -std=c++17 -fno-exceptions -I[IncludeDirectory]]]
+}
+
+check layers {
+    set found [LinesMatching [CppFiles posix_*] {#include\s*[<"](tcl|cmd_)}]
+    lappend found {*}[LinesMatching [CppFiles tcl_*] {#include\s*"cmd_}]
+    set above {unix_sockets|unix_process forkserver|socketserver forkserver socketserver}
+    foreach {lower upper} $above {
+        set files [glob -nocomplain -directory $::root "{[string map {| ,} $lower]}.tcl"]
+        lappend found {*}[LinesMatching $files "package require ($upper)"]
+    }
+    return [join $found \n]
+}
+
+check manual-pages {
+    set found {}
+    foreach page [ManualPages] {
+        foreach format {nroff html} {
+            if {[catch {FormatPage $page $format warnings} message]} {
+                set warnings [list $message]
+            }
+            lappend found {*}[lmap warning $warnings {string cat [file tail $page] ": " $warning}]
+        }
+    }
+    return [join $found \n]
+}
+
+check test-ids {
+    set found {}
+    foreach file [glob -directory [file join $::root tests] *.test] {
+        set seen {}
+        foreach line [LinesMatching [list $file] {^\s*test [\w:-]+\.\d+ }] {
+            regexp {test ([\w:-]+)\.(\d+) } $line -> group number
+            if {[dict exists $seen $group] && [dict get $seen $group] >= $number} {
+                lappend found $line
+            }
+            dict set seen $group $number
+        }
+    }
+    return [join $found \n]
+}
+
+check tcl-layout {
+    set sources [glob -directory $::root *.tcl examples/*.tcl]
+    set tests [glob -directory $::root tests/*.{tcl,test}]
+    set found [LinesMatching $sources {\t|\s$|^.{101}}]
+    lappend found {*}[LinesMatching $tests {\t|\s$}]
+    return [join $found \n]
+}
+
+# ---- manual pages ------------------------------------------------------------------
+
+proc Version {} {
+    set interp [interp create]
+    try {
+        $interp eval [list set dir $::root]
+        $interp eval {source [file join $dir pkgIndex.tcl]}
+        return [$interp eval {package versions unix_sockets}]
+    } finally {
+        interp delete $interp
+    }
+}
+
+proc ManualPages {} {
+    return [lsort [glob -nocomplain -directory [file join $::root man] *.man]]
+}
+
+proc FormatPage {page format {warningsName warnings}} {
+    upvar 1 $warningsName warnings
+    package require doctools
+    set text [string map [list @VERSION@ [Version]] [fileutil::cat -encoding utf-8 $page]]
+    set converter [doctools::new converter-$format -format $format -file $page]
+    try {
+        set formatted [$converter format $text]
+        set warnings [$converter warnings]
+    } finally {
+        $converter destroy
+    }
+    return $formatted
+}
+
+# Returns the nroff pages.
+proc Doc {} {
+    set directory [file join $::root build doc]
+    file mkdir $directory
+    return [lmap page [ManualPages] {
+        set name [file join $directory [file rootname [file tail $page]]]
+        fileutil::writeFile -encoding utf-8 $name.html [FormatPage $page html]
+        fileutil::writeFile -encoding utf-8 $name.3tcl [FormatPage $page nroff]
+        set name $name.3tcl
+    }]
+}
+
+# ---- installing ----------------------------------------------------------------------
+
+# The manifest lists what was installed, relative to the prefix, folders with a "/"
+# at the end and after what they hold.
+set manifest share/doc/socketserver/manifest
+
+proc Prefix {arguments} {
+    switch -glob -- $arguments {
+        {} { return /usr/local }
+        "--prefix ?*" { return [file normalize [lindex $arguments 1]] }
+        --prefix=?* { return [file normalize [string range [lindex $arguments 0] 9 end]] }
+    }
+    Fail "bad arguments \"$arguments\": only --prefix DIR is known"
+}
+
+# A list of source, target, ...: targets are relative to the prefix.
+proc InstalledFiles {} {
+    set home lib/tcltk/socketserver[Version]
+    set files {}
+    foreach file [glob -directory $::root *.tcl LICENSE] {
+        if {[file tail $file] ne "build.tcl"} {
+            lappend files $file $home/[file tail $file]
+        }
+    }
+    foreach file [glob -directory $::root lib/*/uds*] {
+        lappend files $file $home/[fileutil::stripPath $::root $file]
+    }
+    foreach file [Doc] {
+        lappend files $file share/man/man3/[file tail $file]
+    }
+    foreach file [glob -nocomplain -directory $::root examples/* README.md CHANGES.md] {
+        lappend files $file share/doc/socketserver/[fileutil::stripPath $::root $file]
+    }
+    return $files
+}
+
+# Makes the missing folders above a path: which ones it made, the inner ones first.
+proc MakeParents {prefix path} {
+    set made {}
+    for {set parent [file dirname $path]} {$parent ne "."} {set parent [file dirname $parent]} {
+        if {![file exists [file join $prefix $parent]]} {
+            lappend made $parent/
+        }
+    }
+    file mkdir [file join $prefix [file dirname $path]]
+    return $made
+}
+
+proc Install {prefix} {
+    if {[file exists [file join $prefix $::manifest]]} {
+        Uninstall $prefix
+    }
+    set installed [list $::manifest]
+    set folders [MakeParents $prefix $::manifest]
+    foreach {source target} [InstalledFiles] {
+        set folders [concat [MakeParents $prefix $target] $folders]
+        set path [file join $prefix $target]
+        file copy -force $source $path
+        set mode [expr {[file executable $source] ? 0755 : 0644}]
+        file attributes $path -permissions $mode
+        lappend installed $target
+    }
+    set channel [open [file join $prefix $::manifest] w]
+    puts $channel [join [concat $installed $folders] \n]
+    close $channel
+    puts "installed [llength $installed] files in $prefix"
+}
+
+# A folder that holds something else by now stays.
+proc Uninstall {prefix} {
+    set path [file join $prefix $::manifest]
+    if {![file exists $path]} {
+        Fail "nothing is installed in $prefix: there is no $path"
+    }
+    foreach item [split [string trim [fileutil::cat $path]] \n] {
+        set item [file join $prefix $item]
+        if {[file isdirectory $item]} {
+            catch {file delete $item}
+        } else {
+            file delete $item
+        }
+    }
+    puts "removed what was installed in $prefix"
+}
+
+# ---- the verbs -----------------------------------------------------------------------
+
+set verbs {}
+proc verb {name parameters usage summary body} {
+    dict set ::verbs $name [list $parameters "$name $usage" $summary]
+    proc Verb-$name $parameters $body
+}
+
+verb build {} "" "builds the library, if cpp/ has changed" {
+    Build
+}
+
+verb test {{pattern {}}} "?PATTERN?" "all that CI needs; with a pattern these suites only" {
+    if {$pattern ne {}} {
+        Conclude test [Suites $pattern]
+    }
+    set counts [Step lint Lint]
+    foreach {title command} {
+        "suites" Suites
+        "suites, portable build" Portable
+        "suites, address and undefined behaviour sanitizers" Sanitize
+        "suites, Tcl 9" Tcl9
+    } {
+        set counts [AddCounts $counts [Step $title [list $command *]]]
+    }
+    Conclude test $counts
+}
+
+verb lint {} "" "checks the sources without running them" {
+    Conclude lint [Lint]
+}
+
+verb portable {{pattern *}} "?PATTERN?" "suites on a build without what only Linux has" {
+    Conclude portable [Step portable {Portable $pattern}]
+}
+
+verb sanitize {{pattern *}} "?PATTERN?" "suites on a build with sanitizers" {
+    Conclude sanitize [Step sanitize {Sanitize $pattern}]
+}
+
+verb test-tcl9 {{pattern *}} "?PATTERN?" "suites on Tcl 9, in a Debian 13 folder if need be" {
+    Conclude test-tcl9 [Step test-tcl9 {Tcl9 $pattern}]
+}
+
+verb doc {} "" "formats the manual pages to build/doc" {
+    puts [join [Doc] \n]
+}
+
+verb demo {} "" "shows the echo server at work" {
+    Build
+    exec [info nameofexecutable] [file join $::root examples demo.tcl] >@stdout 2>@stderr
+}
+
+verb install args "?--prefix DIR?" "installs packages, manual pages and examples (/usr/local)" {
+    set prefix [Prefix $args]
+    Build
+    Install $prefix
+}
+
+verb uninstall args "?--prefix DIR?" "removes what install put there" {
+    Uninstall [Prefix $args]
+}
+
+verb clean {} "" "removes lib/ and build/" {
+    file delete -force [file join $::root lib] [file join $::root build]
+}
+
+verb help {} "" "this list" {
+    puts [Help]
+}
+
+proc Help {} {
+    set lines {"usage: tclsh build.tcl VERB ?ARGUMENT ...?" ""}
+    dict for {name entry} $::verbs {
+        lassign $entry parameters usage summary
+        lappend lines [format "  %-28s %s" $usage $summary]
+    }
+    return [join $lines \n]
+}
+
+proc Main {arguments} {
+    set arguments [lassign $arguments name]
+    if {$name eq {}} {
+        set name help
+    }
+    if {![dict exists $::verbs $name]} {
+        puts stderr "unknown verb \"$name\"\n[Help]"
+        exit 2
+    }
+    lassign [dict get $::verbs $name] parameters usage
+    if {$parameters ne "args" && [llength $arguments] > [llength $parameters]} {
+        puts stderr "usage: tclsh build.tcl $usage"
+        exit 2
+    }
+    try {
+        Verb-$name {*}$arguments
+    } on error {message options} {
+        puts stderr "build.tcl $name: [Reason $message $options]"
+        exit 1
+    }
+}
+
+Main $argv
