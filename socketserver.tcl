@@ -196,7 +196,12 @@ proc socketserver::EndpointOf {host port} {
     if {$host eq ""} {
         return $port
     }
-    return [expr {[string first : $host] < 0 ? "$host:$port" : "\[$host\]:$port"}]
+    if {[string first / $host] >= 0} {
+        throw [list SOCKETSERVER VALUE $host] \
+            "bad value of -host \"$host\": must be an address or a host name"
+    }
+    # In brackets nothing else is taken for another form of endpoint.
+    return [expr {[regexp {^@|:|^unix$|^fd$} $host] ? "\[$host\]:$port" : "$host:$port"}]
 }
 
 # The port that a command means: the first opened when none is named.
