@@ -16,6 +16,7 @@
 #   programWith PREFIX SCRIPT ...
 #                           the same under another program
 #   inChild SCRIPT          forks, runs SCRIPT in the child: {status output}
+#   inBackground SCRIPT     forks and runs SCRIPT in the child, globally: its pid, to wait for
 #   withLimit NAME N SCRIPT runs SCRIPT under a lowered resource limit (prlimit)
 #   listening PATH          whether somebody listens on a unix path or an abstract name
 #   cpuMs PID               processor time that a process has used, in milliseconds
@@ -153,6 +154,18 @@ proc inChild {script} {
     }
     close $reader
     return [list [unix_process::wait $pid] $output]
+}
+
+proc inBackground {script} {
+    set pid [unix_process::fork]
+    if {$pid == 0} {
+        set code [catch {uplevel #0 $script} result options]
+        if {$code != 0} {
+            puts stderr [dict get $options -errorinfo]
+        }
+        unix_process::exit $code
+    }
+    return $pid
 }
 
 proc withLimit {name limit script} {
