@@ -4,9 +4,8 @@
 #include "posix_process.h"
 #include "posix_signal.h"
 #include "tcl_adopt.h"
+#include "tcl_fork.h"
 #include "tcl_interp.h"
-#include "tcl_listener.h"
-#include "tcl_notifier.h"
 
 #include <unistd.h>
 
@@ -45,72 +44,13 @@ bool isEmpty(Tcl_Obj *command) {
 
 const char *const kEventsNames[] = {"drop", "keep", nullptr};
 
-// Takes the channel's event scripts away, or has them watched by the child's
-// own notifier.
-void renewEvents(Tcl_Interp *interp, Tcl_Channel channel, bool keep) {
-    if (Listener *listener = listenerOf(channel))
-        renewHandler(*listener, keep);
-    const ObjRef name(Tcl_NewStringObj(Tcl_GetChannelName(channel), -1));
-    const ObjRef event(Tcl_NewStringObj("::fileevent", -1));
-    const ObjRef nothing(Tcl_NewStringObj("", 0));
-    for (const char *direction : {"readable", "writable"}) {
-        const ObjRef which(Tcl_NewStringObj(direction, -1));
-        Tcl_Obj *words[] = {event.get(), name.get(), which.get(), nothing.get()};
-        if (Tcl_EvalObjv(interp, 3, words, TCL_EVAL_GLOBAL) != TCL_OK)
-            continue; // not open in this direction
-        const ObjRef script(Tcl_GetObjResult(interp));
-        if (isEmpty(script.get()))
-            continue;
-        Tcl_EvalObjv(interp, 4, words, TCL_EVAL_GLOBAL);
-        words[3] = script.get();
-        if (keep)
-            Tcl_EvalObjv(interp, 4, words, TCL_EVAL_GLOBAL);
-    }
-    Tcl_ResetResult(interp);
-}
-
-// What unix_process.tcl does in a child, where that is loaded.
-void callHook(Tcl_Interp *interp) {
-    const char *hook = "::unix_process::BecomeChild";
-    Tcl_CmdInfo info;
-    if (!Tcl_InterpDeleted(interp) && Tcl_GetCommandInfo(interp, hook, &info))
-        callBack(interp, ObjRef(Tcl_NewStringObj(hook, -1)), {});
-}
-
-void inChild(Tcl_Interp *interp, bool keepEvents) {
-    startChildNotifier();
-    forgetParentsCallbacks();
-    forEachChannel(interp, [&](Tcl_Interp *owner, Tcl_Channel channel) {
-        renewEvents(owner, channel, keepEvents);
-    });
-    unblockSignals();
-    // Copied and held: a hook may delete an interpreter, or make one.
-    std::vector<Tcl_Interp *> interps;
-    for (const InterpData *data : interpsOfThread()) {
-        Tcl_Preserve(data->interp);
-        interps.push_back(data->interp);
-    }
-    for (Tcl_Interp *each : interps) {
-        callHook(each);
-        Tcl_Release(each);
-    }
-}
-
 int forkCommand(const Call &call) {
-    dataOf(call.interp);
-    // What is buffered now must not be written by both.
-    for (int standard : {TCL_STDOUT, TCL_STDERR})
-        if (const Tcl_Channel channel = Tcl_GetStdChannel(standard))
-            Tcl_Flush(channel);
-    // From here on closing a connection in one of the two must not end it for
-    // the other.
-    forEachChannel(call.interp, [](Tcl_Interp *, Tcl_Channel channel) { detachOnClose(channel); });
-    prepareChildNotifier();
+    prepareFork(call.interp);
     Result<pid_t> pid = forkBlocked();
     if (!pid)
         return call.fail(pid.error());
     if (pid.value() == 0)
-        inChild(call.interp, call.option(0, 0) == 1);
+        becomeChild(call.interp, call.option(0, 0) == 1);
     return call.answer(Tcl_NewIntObj(pid.value()));
 }
 
