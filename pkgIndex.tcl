@@ -8,7 +8,7 @@ apply {{dir} {
     set library [file join $dir lib tcl$major uds[info sharedlibextension]]
     package ifneeded uds $version \
         "[list load $library Uds]; [list package provide uds $version]"
-    foreach name {unix_sockets unix_process socketserver} {
+    foreach name {unix_sockets unix_process forkserver socketserver} {
         package ifneeded $name $version \
             "[list source [file join $dir $name.tcl]]; [list package provide $name $version]"
     }

@@ -59,6 +59,7 @@ std::vector<Command> socketCommands();
 std::vector<Command> passingCommands();
 std::vector<Command> queueCommands();
 std::vector<Command> processCommands();
+std::vector<Command> forkserverCommands();
 
 // Finds a channel by name; null with an error left in the interpreter.
 Tcl_Channel findChannel(Tcl_Interp *interp, Tcl_Obj *name);

@@ -9,8 +9,8 @@ namespace {
 const std::vector<Command> &commandTable() {
     static const std::vector<Command> table = [] {
         std::vector<Command> all;
-        for (const auto &group :
-             {socketCommands(), passingCommands(), queueCommands(), processCommands()})
+        for (const auto &group : {socketCommands(), passingCommands(), queueCommands(),
+                                  processCommands(), forkserverCommands()})
             all.insert(all.end(), group.begin(), group.end());
         return all;
     }();

@@ -141,6 +141,17 @@ void releaseAllSignals() {
             releaseSignal(signal, target - 1);
 }
 
+void resetSignals(const std::vector<int> &ignored) {
+    for (int signal = 1; signal < kSignals; ++signal)
+        ::signal(signal, SIG_DFL); // fails for SIGKILL and SIGSTOP, rightly
+    ::signal(SIGPIPE, SIG_IGN);    // Tcl does so in every program
+    for (int signal : ignored)
+        ::signal(signal, SIG_IGN);
+    sigset_t none;
+    sigemptyset(&none);
+    ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
+}
+
 Result<SignalPipe> openSignalPipe() {
     int ends[2];
     if (::pipe(ends) < 0)

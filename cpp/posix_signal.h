@@ -26,6 +26,10 @@ void releaseSignal(int signal, int pipe);
 // The same for all of them; done in every forked child. Async-signal-safe.
 void releaseAllSignals();
 
+// All signals get their default action, the given ones and SIGPIPE are ignored;
+// none is blocked.
+void resetSignals(const std::vector<int> &ignored);
+
 struct SignalPipe {
     UniqueFd reader;
     UniqueFd writer;

@@ -266,6 +266,16 @@ void prepareChildNotifier() {
 #endif
 }
 
+void stopNotifierThread() {
+#if TCL_MAJOR_VERSION < 9
+    // The last user of the notifier ends its thread. File handlers stay.
+    if (!installed) {
+        Tcl_FinalizeNotifier(nullptr);
+        Tcl_InitNotifier();
+    }
+#endif
+}
+
 void startChildNotifier() {
     // A lock held by a thread of the parent is held for ever here.
     new (&alertMutex) std::mutex;

@@ -1,0 +1,126 @@
+// What forkserver.tcl needs of the system; all of it private.
+#include "cmd_table.h"
+#include "posix_fd.h"
+#include "posix_signal.h"
+#include "tcl_adopt.h"
+#include "tcl_channel.h"
+#include "tcl_notifier.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+
+namespace uds {
+
+namespace {
+
+// Ends Tcl 8.6's notifier thread, which starts again when it is needed.
+int quietNotifierCommand(const Call &) {
+    stopNotifierThread();
+    return TCL_OK;
+}
+
+void descriptorsOf(Tcl_Channel channel, std::set<int> &descriptors) {
+    for (int direction : {TCL_READABLE, TCL_WRITABLE}) {
+        void *handle = nullptr;
+        if (Tcl_GetChannelHandle(channel, direction, &handle) == TCL_OK)
+            descriptors.insert(static_cast<int>(reinterpret_cast<intptr_t>(handle)));
+    }
+}
+
+// Closes every channel but the named ones, of all interpreters, without a
+// trace: what Tcl or a stacked channel still writes goes to /dev/null, not to
+// connections that belong to another process.
+int abandonCommand(const Call &call) {
+    Tcl_Size count = 0;
+    Tcl_Obj **names = nullptr;
+    if (Tcl_ListObjGetElements(call.interp, call.arguments[0], &count, &names) != TCL_OK)
+        return TCL_ERROR;
+    const UniqueFd nowhere(::open("/dev/null", O_RDWR | O_CLOEXEC));
+    if (!nowhere)
+        return call.fail(systemError("couldn't open \"/dev/null\""));
+    // By channel: the names of the standard channels are aliases.
+    std::set<Tcl_Channel> kept;
+    for (Tcl_Size i = 0; i < count; ++i)
+        kept.insert(Tcl_GetChannel(call.interp, Tcl_GetString(names[i]), nullptr));
+    std::vector<std::pair<Tcl_Interp *, Tcl_Channel>> abandoned;
+    forEachChannel(call.interp, [&](Tcl_Interp *owner, Tcl_Channel channel) {
+        if (kept.count(channel) == 0)
+            abandoned.emplace_back(owner, channel);
+    });
+    std::set<int> descriptors;
+    for (auto &[owner, channel] : abandoned)
+        descriptorsOf(channel, descriptors);
+    for (int fd : descriptors)
+        ::dup2(nowhere.get(), fd);
+    for (auto &[owner, channel] : abandoned)
+        Tcl_UnregisterChannel(owner, channel);
+    Tcl_ResetResult(call.interp);
+    return TCL_OK;
+}
+
+// Every signal as a new program has it, but for those that are to be ignored.
+int resetSignalsCommand(const Call &call) {
+    Tcl_Size count = 0;
+    Tcl_Obj **names = nullptr;
+    if (Tcl_ListObjGetElements(call.interp, call.arguments[0], &count, &names) != TCL_OK)
+        return TCL_ERROR;
+    std::vector<int> ignored;
+    for (Tcl_Size i = 0; i < count; ++i) {
+        Result<int> signal = parseSignal(text(names[i]));
+        if (!signal)
+            return call.fail(signal.error());
+        ignored.push_back(signal.value());
+    }
+    resetSignals(ignored);
+    return TCL_OK;
+}
+
+// 1 when the channel's descriptor is readable, 0 after so many milliseconds
+// (-1: without limit). Without the event loop.
+int waitReadableCommand(const Call &call) {
+    int ms = 0;
+    const Tcl_Channel channel = findChannel(call.interp, call.arguments[0]);
+    if (!channel || Tcl_GetIntFromObj(call.interp, call.arguments[1], &ms) != TCL_OK)
+        return TCL_ERROR;
+    const UnixChannel *state = unixChannelOf(channel);
+    const bool ready = state && waitFor(descriptorOf(*state), POLLIN, ms);
+    return call.answer(Tcl_NewBooleanObj(ready));
+}
+
+// Both for descriptor numbers of recvfd -raw.
+int duplicateCommand(const Call &call) {
+    int fd = -1;
+    if (Tcl_GetIntFromObj(call.interp, call.arguments[0], &fd) != TCL_OK)
+        return TCL_ERROR;
+    UniqueFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+    if (!copy)
+        return call.fail(systemError("couldn't duplicate \"" + std::to_string(fd) + "\""));
+    return call.answer(Tcl_NewIntObj(copy.release())); // the script owns it
+}
+
+int closeDescriptorCommand(const Call &call) {
+    int fd = -1;
+    if (Tcl_GetIntFromObj(call.interp, call.arguments[0], &fd) != TCL_OK)
+        return TCL_ERROR;
+    UniqueFd closing(fd);
+    return TCL_OK;
+}
+
+} // namespace
+
+std::vector<Command> forkserverCommands() {
+    return {
+        {"forkserver::QuietNotifier", {}, 0, 0, "", quietNotifierCommand},
+        {"forkserver::Abandon", {}, 1, 1, "keptNames", abandonCommand},
+        {"forkserver::ResetSignals", {}, 1, 1, "ignoredNames", resetSignalsCommand},
+        {"forkserver::WaitReadable", {}, 2, 2, "channel ms", waitReadableCommand},
+        {"forkserver::Duplicate", {}, 1, 1, "fd", duplicateCommand},
+        {"forkserver::CloseDescriptor", {}, 1, 1, "fd", closeDescriptorCommand},
+    };
+}
+
+} // namespace uds

@@ -1,0 +1,932 @@
+# forkserver --
+#
+#   A small process, started early, that forks clean children on request for
+#   every process that holds a connection to it. The manual is
+#   man/forkserver.man.
+#
+#   Three kinds of process, each with its part of this file:
+#     caller   holds a forkserver::Connection, asks, gets exit events
+#     server   namespace forkserver::server: single-threaded, forks and reaps
+#     child    runs a script; what it got is answered by forkserver::child
+#
+# Messages, in frames of forkserver::Link, are Tcl lists:
+#   caller to server   number verb argument ...
+#       fork script arguments title    with the child's socket and the handles
+#       share                          with a socket: one more connection
+#       wait pid | waitall | kill pid signal | killall signal | children
+#       eval script | stop wait timeout | stopserver
+#       failed message options         from a child, about its script; no reply
+#   server to caller
+#       reply number result
+#       failure number message options
+#       exit pid status message options    message and options after an error
+#       ready | failed message options     once, to the starter
+
+package require Tcl 8.6-
+package require unix_sockets
+package require unix_process
+
+namespace eval forkserver {
+    namespace export {[a-z]*}
+    namespace ensemble create
+
+    # In a child: its socket, handles, args, and the link to its server.
+    variable childState {}
+
+    # Bytes of the largest message.
+    variable maxMessage [expr {64 << 20}]
+    # Bytes that a caller may leave unread before the server drops it.
+    variable maxUnread [expr {4 << 20}]
+    # Statuses that a caller keeps for "wait" of children that have ended.
+    variable maxStatuses 10000
+}
+
+# forkserver::start ?-preload script? ?-name title? ?-onlost cmd? ?-keep channels? --
+#
+#   Forks a fork server from this process. Returns its object command.
+
+proc forkserver::start {args} {
+    set options [ParseOptions {-preload {} -name forkserver -onlost {} -keep {}} \
+        "start ?-preload script? ?-name title? ?-onlost cmd? ?-keep channels?" 0 $args]
+    CheckThreads
+    lassign [Try SOCKET {unix_sockets::pair}] mine theirs
+    set life [OpenLife]
+    try {
+        set pid [Try FORK {unix_process::fork}]
+        if {$pid == 0} {
+            close $mine
+            server::Run $theirs $life $options
+        }
+    } on error {message failure} {
+        close $mine
+        return -options $failure $message
+    } finally {
+        close $theirs
+        if {$life ne ""} {
+            close $life
+        }
+    }
+    # Without this the ended server would stay as a zombie.
+    unix_process::onexit $pid [list ::forkserver::Ignore]
+    set connection [Connection new $mine $pid 1 [dict get $options -onlost]]
+    try {
+        [info object namespace $connection]::my AwaitReady
+    } on error {message failure} {
+        $connection destroy
+        catch {unix_process::wait $pid}
+        return -options $failure $message
+    }
+    return $connection
+}
+
+# forkserver::attach ?-onlost cmd? channel --
+#
+#   Takes the connection that another process sends with "share".
+
+proc forkserver::attach {args} {
+    lassign [ParseOptions {-onlost {}} "attach ?-onlost cmd? channel" 1 $args] options channel
+    set data ""
+    set descriptors [Try READ {unix_sockets::recvfd -raw -max 1 $channel data}]
+    if {[llength $descriptors] != 1 || [scan $data "forkserver %d%n" pid length] != 2} {
+        foreach fd $descriptors {
+            CloseDescriptor $fd
+        }
+        throw {FORKSERVER READ} "couldn't attach: no fork server was shared on \"$channel\""
+    }
+    set link [unix_sockets::adopt [lindex $descriptors 0]]
+    return [Connection new $link $pid 0 [dict get $options -onlost]]
+}
+
+# forkserver::child socket|handles|args|server --
+#
+#   In a child: its end of the socket pair, the channels and the arguments that
+#   it was given, and its own connection to the fork server.
+
+namespace eval forkserver::child {
+    namespace ensemble create -command ::forkserver::child -map {
+        socket  {::forkserver::ChildValue socket}
+        handles {::forkserver::ChildValue handles}
+        args    {::forkserver::ChildValue args}
+        server  ::forkserver::ChildServer
+    }
+}
+
+proc forkserver::ChildValue {name} {
+    variable childState
+    if {![dict exists $childState $name]} {
+        throw {FORKSERVER NOCHILD} "this process is not a child of a fork server"
+    }
+    return [dict get $childState $name]
+}
+
+proc forkserver::ChildServer {} {
+    variable childState
+    set channel [ChildValue channel]
+    if {![dict exists $childState server]} {
+        dict set childState server [Connection new $channel [dict get $childState serverPid] 0 {}]
+    }
+    return [dict get $childState server]
+}
+
+# ---- helpers of all parts ------------------------------------------------------
+
+# With a count of arguments: {options argument ...}; without: the options.
+proc forkserver::ParseOptions {defaults usage count words} {
+    set options $defaults
+    while {[llength $words] > $count && ($count == 0 || [string match -* [lindex $words 0]])} {
+        set words [lassign $words name]
+        if {$name eq "--"} break
+        set name [tcl::prefix match -message option [dict keys $defaults] $name]
+        if {[llength $words] == 0} {
+            WrongArguments $usage
+        }
+        set words [lassign $words value]
+        dict set options $name $value
+    }
+    if {[llength $words] != $count} {
+        WrongArguments $usage
+    }
+    return [expr {$count == 0 ? $options : [list $options {*}$words]}]
+}
+
+proc forkserver::WrongArguments {usage} {
+    throw {TCL WRONGARGS} "wrong # args: should be \"forkserver::$usage\""
+}
+
+# Runs a script of the caller; its system errors become errors of one kind.
+proc forkserver::Try {kind script} {
+    try {
+        return [uplevel 1 $script]
+    } trap POSIX {message failure} {
+        set code [dict get $failure -errorcode]
+        if {[lindex $code 1] eq "ENOMEM"} {
+            set kind MEMORY
+        }
+        throw [list FORKSERVER $kind {*}$code] $message
+    }
+}
+
+proc forkserver::OpenLife {} {
+    try {
+        return [unix_process::pidfd [pid]]
+    } trap {POSIX ENOSYS} {} {
+        return ""
+    }
+}
+
+proc forkserver::Ignore {args} {}
+
+# Locks that another thread holds at the fork stay locked in the server. Tcl
+# 8.6's notifier thread holds none: it is ended, and starts again by itself.
+proc forkserver::CheckThreads {} {
+    QuietNotifier
+    set others {}
+    foreach task [glob -nocomplain /proc/[pid]/task/*] {
+        if {[file tail $task] != [pid] && ![catch {open $task/comm} file]} {
+            lappend others "[file tail $task] ([string trim [read $file]])"
+            close $file
+        }
+    }
+    if {[llength $others] > 0} {
+        throw [list FORKSERVER THREADS [llength $others]] "couldn't start a fork server:\
+            this process has more than one thread: [join $others {, }]"
+    }
+}
+
+# Calls a command prefix from the event loop; its errors are background errors.
+proc forkserver::CallLater {cmd args} {
+    if {$cmd ne ""} {
+        after 0 [list uplevel #0 [list {*}$cmd {*}$args]]
+    }
+}
+
+proc forkserver::RaiseLater {message failure} {
+    after 0 [list ::forkserver::Raise $message $failure]
+}
+
+proc forkserver::Raise {message failure} {
+    return -options [dict merge $failure {-code error -level 0}] $message
+}
+
+# What of an error's options can travel.
+proc forkserver::Portable {failure} {
+    dict filter $failure key -errorcode -errorinfo
+}
+
+# ---- messages in frames ----------------------------------------------------------
+
+# A frame: bytes of the message, number of descriptors, the message in UTF-8.
+oo::class create forkserver::Link {
+    variable channel buffer
+
+    constructor {unixChannel} {
+        set channel $unixChannel
+        set buffer ""
+        chan configure $channel -translation binary -blocking 0 -passfds 1
+    }
+
+    destructor {
+        catch {close $channel}
+    }
+
+    method channel {} {
+        return $channel
+    }
+
+    # Waits for room only if told to.
+    method send {message blocking {handles {}}} {
+        set payload [encoding convertto utf-8 $message]
+        set head [binary format IS [string length $payload] [llength $handles]]
+        chan configure $channel -blocking $blocking
+        try {
+            if {[llength $handles] > 0} {
+                unix_sockets::sendfd $channel $handles $head
+                set head ""
+            }
+            puts -nonewline $channel $head$payload
+            flush $channel
+        } finally {
+            chan configure $channel -blocking 0
+        }
+    }
+
+    # Reads what is there. Returns {message descriptors ...}; throws for bytes
+    # that are no frame.
+    method receive {} {
+        append buffer [read $channel 262144]
+        set messages {}
+        while {[binary scan $buffer IuSu length count] == 2} {
+            if {$length > $::forkserver::maxMessage} {
+                throw {FORKSERVER READ} "message is too long: $length bytes"
+            }
+            set end [expr {6 + $length}]
+            if {[string length $buffer] < $end} break
+            set message [encoding convertfrom utf-8 [string range $buffer 6 $end-1]]
+            set buffer [string range $buffer $end end]
+            lappend messages $message [my Descriptors $count]
+        }
+        return $messages
+    }
+
+    method Descriptors {count} {
+        set descriptors {}
+        if {$count > 0} {
+            set descriptors [unix_sockets::recvfd -raw $channel]
+        }
+        if {[llength $descriptors] != $count} {
+            foreach fd $descriptors {
+                ::forkserver::CloseDescriptor $fd
+            }
+            throw {FORKSERVER READ} "message came without its descriptors"
+        }
+        return $descriptors
+    }
+
+    method ended {} {
+        eof $channel
+    }
+
+    method unread {} {
+        chan pending output $channel
+    }
+}
+
+# ---- the caller's part -------------------------------------------------------------
+
+oo::class create forkserver::Connection {
+    # owner      pid of the process that may use this object
+    # serverPid  pid of the fork server
+    # starter    1 in the process that started it
+    # onlost     called once when the server has died
+    # lost       why no call can work any more; empty while it can
+    # number     of the last request
+    # callbacks  pid -> {onexit cmd onerror cmd} of children that live
+    # early      pid -> exit message that came together with the reply to fork
+    # statuses   pid -> status of those that have ended and nobody asked about
+    variable link owner serverPid starter onlost lost number callbacks early statuses
+
+    constructor {channel pid isStarter onlostCmd} {
+        set link [::forkserver::Link new $channel]
+        set owner [pid]
+        set serverPid $pid
+        set starter $isStarter
+        set onlost $onlostCmd
+        set lost ""
+        set number 0
+        set callbacks [dict create]
+        set statuses [dict create]
+        set early [dict create]
+        chan event $channel readable [namespace code {my Readable}]
+    }
+
+    destructor {
+        catch {$link destroy}
+    }
+
+    # fork ?-onexit cmd? ?-onerror cmd? ?-handles list? ?-args list? ?-name title? script
+    method fork {args} {
+        lassign [::forkserver::ParseOptions \
+            {-onexit {} -onerror {} -handles {} -args {} -name {}} "fork ?-onexit cmd?\
+            ?-onerror cmd? ?-handles list? ?-args list? ?-name title? script" 1 $args] options script
+        my Usable
+        lassign [::forkserver::Try SOCKET {unix_sockets::pair}] mine theirs
+        try {
+            set pid [my Call [list $theirs {*}[dict get $options -handles]] \
+                fork $script [dict get $options -args] [dict get $options -name]]
+        } on error {message failure} {
+            close $mine
+            return -options $failure $message
+        } finally {
+            close $theirs
+        }
+        dict set callbacks $pid [dict filter $options key -onexit -onerror]
+        if {[dict exists $early $pid]} {
+            my Dispatch [dict get $early $pid]
+            dict unset early $pid
+        }
+        return [dict create pid $pid socket $mine]
+    }
+
+    # wait pid ?-timeout ms? -> status; empty at the time limit
+    method wait {pid args} {
+        set timeout [my Timeout "wait pid ?-timeout ms?" $args]
+        set status ""
+        if {![dict exists $statuses $pid]} {
+            try {
+                set status [my CallFor $timeout {} wait $pid]
+            } trap {FORKSERVER WAIT} {message failure} {
+                # It had ended; the news came while the call waited for its reply.
+                if {![dict exists $statuses $pid]} {
+                    return -options $failure $message
+                }
+            }
+        }
+        if {[dict exists $statuses $pid]} {
+            set status [dict get $statuses $pid]
+        }
+        if {$status ne ""} {
+            dict unset statuses $pid
+        }
+        return $status
+    }
+
+    # waitall ?-timeout ms? -> 1; 0 at the time limit
+    method waitall {args} {
+        set timeout [my Timeout "waitall ?-timeout ms?" $args]
+        return [expr {[my CallFor $timeout {} waitall] ne ""}]
+    }
+
+    method kill {pid signal} {
+        my Call {} kill $pid $signal
+    }
+
+    method killall {signal} {
+        my Call {} killall $signal
+    }
+
+    method children {} {
+        my Call {} children
+    }
+
+    method pid {} {
+        return $serverPid
+    }
+
+    method eval {script} {
+        my Call {} eval $script
+    }
+
+    # share channel: gives another connection to the process at its other end
+    method share {channel} {
+        my Usable
+        lassign [::forkserver::Try SOCKET {unix_sockets::pair}] given theirs
+        try {
+            my Call [list $theirs] share
+            ::forkserver::Try WRITE {unix_sockets::sendfd $channel $given "forkserver $serverPid"}
+        } finally {
+            close $given
+            close $theirs
+        }
+        return
+    }
+
+    # stop ?-wait bool? ?-timeout ms?
+    method stop {args} {
+        set options [::forkserver::ParseOptions {-wait 0 -timeout -1} \
+            "stop ?-wait bool? ?-timeout ms?" 0 $args]
+        my CheckStop
+        if {![string is boolean -strict [dict get $options -wait]]} {
+            throw [list FORKSERVER VALUE [dict get $options -wait]] \
+                "bad value \"[dict get $options -wait]\" for -wait: must be a boolean"
+        }
+        my CheckTimeout [dict get $options -timeout]
+        my Call {} stop [dict get $options -wait] [dict get $options -timeout]
+        if {[dict get $options -wait]} {
+            catch {unix_process::wait $serverPid}
+        }
+        my destroy
+    }
+
+    method stopserver {} {
+        my CheckStop
+        my Call {} stopserver
+        catch {unix_process::wait $serverPid}
+        my destroy
+    }
+
+    # ---- private -------------------------------------------------------------
+
+    method CheckStop {} {
+        my Usable
+        if {!$starter} {
+            throw {FORKSERVER STOP} "couldn't stop the fork server: only the process that\
+                started it may"
+        }
+    }
+
+    method Timeout {usage words} {
+        set timeout [dict get [::forkserver::ParseOptions {-timeout -1} $usage 0 $words] -timeout]
+        my CheckTimeout $timeout
+        return $timeout
+    }
+
+    method CheckTimeout {ms} {
+        if {![string is integer -strict $ms] || $ms < -1} {
+            throw [list FORKSERVER VALUE $ms] \
+                "bad value \"$ms\" for -timeout: must be a number of milliseconds"
+        }
+    }
+
+    method Usable {} {
+        if {$lost ne ""} {
+            throw {FORKSERVER LOST} $lost
+        }
+        if {$owner != [pid]} {
+            throw [list FORKSERVER OWNER $owner] "this connection belongs to process $owner:\
+                use \"share\" to give one to another process"
+        }
+    }
+
+    method Call {handles verb args} {
+        my CallFor -1 $handles $verb {*}$args
+    }
+
+    # Sends a request and waits for its reply; empty at the time limit.
+    method CallFor {timeout handles verb args} {
+        my Usable
+        set deadline [expr {[clock milliseconds] + $timeout}]
+        set mine [incr number]
+        try {
+            $link send [list $mine $verb {*}$args] 1 $handles
+        } trap {POSIX EPIPE} {} {
+            my Lost
+        } trap POSIX {message failure} {
+            throw [list FORKSERVER WRITE {*}[dict get $failure -errorcode]] $message
+        }
+        while {1} {
+            foreach {message descriptors} [my Receive] {
+                lassign $message kind which result failure
+                if {$kind eq "reply" && $which == $mine} {
+                    set answer $result
+                } elseif {$kind eq "failure" && $which == $mine} {
+                    set error [list $result $failure]
+                } else {
+                    my Dispatch $message
+                }
+            }
+            if {[info exists answer]} {
+                return $answer
+            }
+            if {[info exists error]} {
+                lassign $error message failure
+                return -code error {*}$failure $message
+            }
+            if {[$link ended]} {
+                my Lost
+            }
+            set left [expr {$timeout < 0 ? -1 : $deadline - [clock milliseconds]}]
+            if {$timeout >= 0 && $left <= 0} {
+                return ""
+            }
+            ::forkserver::WaitReadable [$link channel] $left
+        }
+    }
+
+    method Receive {} {
+        try {
+            return [$link receive]
+        } trap {FORKSERVER READ} {} - trap POSIX {} {
+            my Lost
+        }
+    }
+
+    method Lost {} {
+        my NoteLost
+        throw {FORKSERVER LOST} $lost
+    }
+
+    method NoteLost {} {
+        if {$lost eq ""} {
+            set lost "the fork server (process $serverPid) is gone"
+            chan event [$link channel] readable {}
+            ::forkserver::CallLater $onlost
+        }
+    }
+
+    method AwaitReady {} {
+        while {1} {
+            foreach {message descriptors} [my Receive] {
+                lassign $message kind text failure
+                if {$kind eq "failed"} {
+                    return -code error {*}$failure $text
+                }
+                return
+            }
+            if {[$link ended]} {
+                my Lost
+            }
+            ::forkserver::WaitReadable [$link channel] -1
+        }
+    }
+
+    # From the event loop: only what nobody waits for.
+    method Readable {} {
+        if {$owner != [pid]} {
+            chan event [$link channel] readable {}
+            return
+        }
+        try {
+            foreach {message descriptors} [my Receive] {
+                my Dispatch $message
+            }
+        } trap {FORKSERVER LOST} {} {
+            return
+        }
+        if {[$link ended]} {
+            my NoteLost
+        }
+    }
+
+    method Dispatch {message} {
+        lassign $message kind pid status text failure
+        if {$kind ne "exit"} {
+            return ;# the late reply to a call that gave up
+        }
+        if {![dict exists $callbacks $pid]} {
+            dict set early $pid $message
+            return
+        }
+        set ended [dict get $callbacks $pid]
+        dict unset callbacks $pid
+        dict set statuses $pid $status
+        if {[dict size $statuses] > $::forkserver::maxStatuses} {
+            dict unset statuses [lindex [dict keys $statuses] 0]
+        }
+        if {$failure ne "" && [dict get $ended -onerror] ne ""} {
+            ::forkserver::CallLater [dict get $ended -onerror] $pid $text $failure
+        } elseif {$failure ne ""} {
+            ::forkserver::RaiseLater $text $failure
+        }
+        ::forkserver::CallLater [dict get $ended -onexit] $pid $status
+    }
+}
+
+# ---- the server's part ---------------------------------------------------------------
+
+namespace eval forkserver::server {
+    # callers: link -> {starter 0|1 child pid}: the process at its other end
+    variable callers [dict create]
+    # children: pid -> {link L name N started MS waiters {{link number} ...} error {}}
+    variable children [dict create]
+    # {link number} of those who wait for all children.
+    variable waitingForAll {}
+    # Once stopping: {link number} to answer at the end, or empty.
+    variable stopping 0
+    variable stopReply {}
+    variable serverPid
+}
+
+# Never returns.
+proc forkserver::server::Run {channel life options} {
+    variable serverPid [pid]
+    foreach id [after info] {
+        after cancel $id
+    }
+    ::forkserver::Abandon [list stdin stdout stderr $channel $life {*}[dict get $options -keep]]
+    # A terminal's signals reach the whole group: the starter decides.
+    ::forkserver::ResetSignals {SIGINT SIGTERM SIGHUP SIGQUIT}
+    SetTitle [dict get $options -name]
+    set starter [AddCaller $channel 1 0]
+    if {$life ne ""} {
+        chan event $life readable [list unix_process::exit 0]
+    }
+    if {[catch {uplevel #0 [dict get $options -preload]} message failure]} {
+        Send $starter [list failed $message [::forkserver::Portable $failure]]
+        unix_process::exit 1
+    }
+    Send $starter ready
+    vwait [namespace current]::forever
+}
+
+proc forkserver::server::SetTitle {title} {
+    if {$title ne ""} {
+        catch {unix_process::title $title}
+    }
+}
+
+proc forkserver::server::AddCaller {channel isStarter childPid} {
+    variable callers
+    set link [::forkserver::Link new $channel]
+    dict set callers $link [dict create starter $isStarter child $childPid]
+    chan event $channel readable [list ::forkserver::server::Serve $link]
+    return $link
+}
+
+# Nobody can reach a server without callers: it ends.
+proc forkserver::server::DropCaller {link} {
+    variable callers
+    dict unset callers $link
+    $link destroy
+    if {[dict size $callers] == 0} {
+        unix_process::exit 0
+    }
+}
+
+proc forkserver::server::Send {link message} {
+    variable callers
+    if {![dict exists $callers $link]} {
+        return
+    }
+    if {[catch {$link send $message 0}] || [$link unread] > $::forkserver::maxUnread} {
+        DropCaller $link
+    }
+}
+
+proc forkserver::server::Serve {link} {
+    variable callers
+    if {[catch {$link receive} messages]} {
+        DropCaller $link
+        return
+    }
+    foreach {message descriptors} $messages {
+        if {[catch {Obey $link $message $descriptors} reason]} {
+            puts stderr "fork server: $reason"
+        }
+    }
+    if {[dict exists $callers $link] && [$link ended]} {
+        DropCaller $link
+    }
+}
+
+# Each verb is a procedure of the namespace verb. It gets the link, the number
+# of the request, the descriptors (which it must close) and the words.
+proc forkserver::server::Obey {link message descriptors} {
+    if {[catch {lassign $message number verb}] || ![string is integer -strict $number]} {
+        CloseAll $descriptors
+        DropCaller $link
+        return
+    }
+    try {
+        set handler [namespace which -command verb::$verb]
+        if {$handler eq "" || ![string is lower -strict $verb]} {
+            throw {FORKSERVER VERB} "unknown request \"$verb\""
+        }
+        $handler $link $number $descriptors {*}[lrange $message 2 end]
+    } on error {text failure} {
+        Send $link [list failure $number $text [::forkserver::Portable $failure]]
+    } finally {
+        CloseAll $descriptors
+    }
+}
+
+proc forkserver::server::Reply {link number result} {
+    Send $link [list reply $number $result]
+}
+
+proc forkserver::server::CloseAll {descriptors} {
+    foreach fd $descriptors {
+        ::forkserver::CloseDescriptor $fd
+    }
+}
+
+namespace eval forkserver::server::verb {
+    namespace path {::forkserver::server ::forkserver}
+}
+
+proc forkserver::server::verb::fork {link number descriptors script arguments title} {
+    variable ::forkserver::server::stopping
+    variable ::forkserver::server::children
+    if {$stopping} {
+        throw {FORKSERVER STOP} "couldn't fork: the fork server is stopping"
+    }
+    if {[llength $descriptors] == 0} {
+        throw {FORKSERVER READ} "couldn't fork: the request came without a socket"
+    }
+    lassign [Try SOCKET {unix_sockets::pair}] mine theirs
+    try {
+        set pid [Try FORK {unix_process::fork}]
+        if {$pid == 0} {
+            close $mine
+            RunChild $theirs $descriptors $script $arguments $title
+        }
+        WatchChild $pid
+    } on error {message failure} {
+        close $mine
+        return -options $failure $message
+    } finally {
+        close $theirs
+    }
+    AddCaller $mine 0 $pid
+    dict set children $pid [dict create link $link name $title started [clock milliseconds] \
+        waiters {} error {}]
+    Reply $link $number $pid
+}
+
+proc forkserver::server::verb::share {link number descriptors} {
+    if {[llength $descriptors] != 1} {
+        throw {FORKSERVER READ} "couldn't share: the request came without a socket"
+    }
+    # Obey closes the number that came with the request.
+    AddCaller [unix_sockets::adopt [Duplicate [lindex $descriptors 0]]] 0 0
+    Reply $link $number ""
+}
+
+proc forkserver::server::verb::wait {link number descriptors pid} {
+    variable ::forkserver::server::children
+    CheckChild $pid WAIT "wait for"
+    dict with children $pid {
+        lappend waiters [list $link $number]
+    }
+}
+
+proc forkserver::server::verb::waitall {link number descriptors} {
+    variable ::forkserver::server::waitingForAll
+    lappend waitingForAll [list $link $number]
+    AnswerIfNoChild
+}
+
+proc forkserver::server::verb::kill {link number descriptors pid signal} {
+    CheckChild $pid KILL "signal"
+    Try KILL {unix_process::kill $pid $signal}
+    Reply $link $number ""
+}
+
+proc forkserver::server::verb::killall {link number descriptors signal} {
+    KillAll $signal
+    Reply $link $number ""
+}
+
+proc forkserver::server::verb::children {link number descriptors} {
+    variable ::forkserver::server::children
+    set now [clock milliseconds]
+    set answer [dict create]
+    dict for {pid child} $children {
+        dict set answer $pid [dict create pid $pid name [dict get $child name] \
+            age [expr {$now - [dict get $child started]}]]
+    }
+    Reply $link $number $answer
+}
+
+proc forkserver::server::verb::eval {link number descriptors script} {
+    Reply $link $number [uplevel #0 $script]
+}
+
+proc forkserver::server::verb::stop {link number descriptors wait timeout} {
+    variable ::forkserver::server::stopping
+    variable ::forkserver::server::stopReply
+    CheckStarter $link
+    set stopping 1
+    KillAll SIGTERM
+    KillAll SIGCONT ;# a stopped child sees the first one only then
+    if {$wait} {
+        set stopReply [list $link $number]
+    } else {
+        Reply $link $number ""
+    }
+    if {$timeout >= 0} {
+        after $timeout [list forkserver::server::KillAll SIGKILL]
+    }
+    AnswerIfNoChild
+}
+
+proc forkserver::server::verb::stopserver {link number descriptors} {
+    CheckStarter $link
+    Reply $link $number ""
+    unix_process::exit 0
+}
+
+# From a child, about its script.
+proc forkserver::server::verb::failed {link number descriptors message failure} {
+    variable ::forkserver::server::callers
+    variable ::forkserver::server::children
+    set pid [dict get $callers $link child]
+    if {[dict exists $children $pid]} {
+        dict set children $pid error [list $message $failure]
+    }
+}
+
+proc forkserver::server::CheckStarter {link} {
+    variable callers
+    if {![dict get $callers $link starter]} {
+        throw {FORKSERVER STOP} "couldn't stop the fork server: only the process that\
+            started it may"
+    }
+}
+
+proc forkserver::server::CheckChild {pid kind verb} {
+    variable children
+    if {![dict exists $children $pid]} {
+        throw [list FORKSERVER $kind $pid] \
+            "couldn't $verb \"$pid\": not a running child of this fork server"
+    }
+}
+
+proc forkserver::server::KillAll {signal} {
+    variable children
+    foreach pid [dict keys $children] {
+        ::forkserver::Try KILL {unix_process::kill $pid $signal}
+    }
+}
+
+# ---- the server and its children
+
+# A child whose end nobody would see must not live on unnoticed.
+proc forkserver::server::WatchChild {pid} {
+    try {
+        ::forkserver::Try PIPE {unix_process::onexit $pid ::forkserver::server::ChildEnded}
+    } on error {message failure} {
+        unix_process::kill $pid SIGKILL
+        unix_process::wait $pid
+        return -options $failure $message
+    }
+}
+
+proc forkserver::server::ChildEnded {pid status} {
+    variable callers
+    variable children
+    # What it said last may still be unread.
+    dict for {link caller} $callers {
+        if {[dict get $caller child] == $pid} {
+            Serve $link
+        }
+    }
+    set child [dict get $children $pid]
+    dict unset children $pid
+    Send [dict get $child link] [list exit $pid $status {*}[dict get $child error]]
+    foreach waiter [dict get $child waiters] {
+        Reply {*}$waiter $status
+    }
+    AnswerIfNoChild
+}
+
+proc forkserver::server::AnswerIfNoChild {} {
+    variable children
+    variable waitingForAll
+    variable stopping
+    variable stopReply
+    if {[dict size $children] > 0} {
+        return
+    }
+    foreach waiter $waitingForAll {
+        Reply {*}$waiter 1
+    }
+    set waitingForAll {}
+    if {$stopping} {
+        if {$stopReply ne ""} {
+            Reply {*}$stopReply ""
+        }
+        unix_process::exit 0
+    }
+}
+
+# ---- the child's part ------------------------------------------------------------------
+
+# Never returns.
+proc forkserver::server::RunChild {channel descriptors script arguments title} {
+    variable callers
+    variable serverPid
+    foreach link [dict keys $callers] {
+        $link destroy
+    }
+    ::forkserver::ResetSignals {}
+    SetTitle $title
+    set channels [lmap fd $descriptors {unix_sockets::adopt $fd}]
+    set ::argv $arguments
+    set ::argc [llength $arguments]
+    set ::forkserver::childState [dict create channel $channel serverPid $serverPid \
+        socket [lindex $channels 0] handles [lrange $channels 1 end] args $arguments]
+    set code [catch {uplevel #0 $script} message failure]
+    if {$code == 1} {
+        catch {puts stderr [dict get $failure -errorinfo]}
+        TellFailure $channel $message $failure
+    }
+    unix_process::exit [expr {$code == 1}]
+}
+
+# The server reads it before it tells of the exit.
+proc forkserver::server::TellFailure {channel message failure} {
+    catch {
+        set link [::forkserver::Link new $channel]
+        $link send [list 0 failed $message [::forkserver::Portable $failure]] 1
+    }
+}
