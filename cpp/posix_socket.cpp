@@ -270,6 +270,9 @@ Result<Credentials> peerCredentials(int fd) {
     socklen_t length = sizeof peer;
     if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
         return systemError("getsockopt");
+    // Nobody is at the other end of a socket that is not connected.
+    if (peer.uid == static_cast<uid_t>(-1))
+        return systemError("getsockopt", ENOTCONN);
     credentials = {peer.pid, peer.uid, peer.gid};
 #else
     if (::getpeereid(fd, &credentials.uid, &credentials.gid) < 0)
