@@ -459,10 +459,8 @@ proc socketserver::TakesOnlyChannel {handlerCmd} {
     if {$command eq "::apply"} {
         set parameters [lindex $handlerCmd 1 0]
         incr given -1
-    } elseif {$command ne "" && [llength [info procs [namespace origin $command]]] == 1} {
-        set parameters [info args [namespace origin $command]]
-    } else {
-        return 0
+    } elseif {$command eq "" || [catch {info args [namespace origin $command]} parameters]} {
+        return 0 ;# not a procedure
     }
     return [expr {[lindex $parameters end] ne "args" && [llength $parameters] - $given == 1}]
 }
