@@ -120,15 +120,16 @@ proc UpToDate {target sources} {
     }
     set built [file mtime $target]
     foreach source $sources {
-        if {[file mtime $source] > $built} {
+        if {[file mtime $source] >= $built} {
             return 0
         }
     }
     return 1
 }
 
-# Lets critcl build the library; target appears complete or not at all.
-proc BuildLibrary {target {cflags {}} {ldflags {}}} {
+# Lets critcl build the library. The target appears complete or not at all, and is
+# dated from before the compiler read the sources, which may change meanwhile.
+proc BuildLibrary {target {cflags {}} {ldflags {}} {options {}}} {
     if {[UpToDate $target [glob -directory [file join $::root cpp] *]]} {
         return
     }
@@ -138,9 +139,10 @@ proc BuildLibrary {target {cflags {}} {ldflags {}}} {
     file mkdir $work [file dirname $target]
     try {
         exec -ignorestderr env "UDS_CFLAGS=$cflags" "UDS_LDFLAGS=$ldflags" {*}[Critcl] \
-            -cache [file join $work cache] -libdir [file join $work out] \
+            {*}$options -cache [file join $work cache] -libdir [file join $work out] \
             -pkg [file join $::root cpp uds.tcl] > [file join $work log] 2>@1
         file copy [glob [file join $work out uds * uds[info sharedlibextension]]] $target.[pid]
+        file mtime $target.[pid] [expr {$began / 1000}]
         file rename -force $target.[pid] $target
     } on error {} {
         Fail "critcl couldn't build the library:\n[fileutil::cat [file join $work log]]"
@@ -180,10 +182,11 @@ proc Suites {pattern} {
 # Other builds of the same sources. Packages find their library beside them, so a
 # variant's suites run in a copy of the sources with the variant's library in it.
 
+# Compiler flags, linker flags, critcl's options.
 set sanitizers -fsanitize=address,undefined
 set variants [dict create \
-    portable {-DUDS_PORTABLE {}} \
-    sanitize [list "-O1 $sanitizers -fno-sanitize-recover=undefined" $sanitizers]]
+    portable {-DUDS_PORTABLE} \
+    sanitize [list "-O1 -fno-sanitize-recover=undefined $sanitizers" $sanitizers {-debug symbols}]]
 
 proc VariantPath {name file} {
     return [file join $::root build $name tcl$::major $file]
@@ -219,6 +222,7 @@ proc Sanitize {pattern} {
     WithVariant sanitize copy {
         set reports [file join $copy reports]
         file mkdir $reports
+        file attributes $reports -permissions 01777 ;# suites also run as another user
         set counts [RunSuites $copy [SanitizedShell] $pattern [SanitizerOptions $reports]]
         AddCounts $counts [Findings $reports]
     }
@@ -246,14 +250,12 @@ proc SanitizedShell {} {
     return [list setarch -R $shell]
 }
 
-# Errors abort. Leaks do not change an exit status: most are Tcl's own, which does
-# not free everything at exit. All reports go to files that Findings reads.
+# All reports go to files that Findings reads. They do not change an exit status,
+# because most leaks are Tcl's own, which does not free everything at exit.
 proc SanitizerOptions {reports} {
     set log log_path=[file join $reports report]
-    return [list \
-        ASAN_OPTIONS=$log:abort_on_error=1:exitcode=0:detect_leaks=1:quarantine_size_mb=16 \
-        UBSAN_OPTIONS=$log:print_stacktrace=1 \
-        LSAN_OPTIONS=print_suppressions=0]
+    return [list UBSAN_OPTIONS=$log:print_stacktrace=1 LSAN_OPTIONS=print_suppressions=0 \
+        ASAN_OPTIONS=$log:exitcode=0:detect_leaks=1:handle_segv=0:quarantine_size_mb=16]
 }
 
 # Every error is a failure, and every leak that our code has a part in.
@@ -412,7 +414,8 @@ proc IncludeDirectory {} {
 proc ForEachFile {files command} {
     set arguments [list -P [exec nproc] -I FILE]
     if {[catch {exec xargs {*}$arguments {*}$command << [join $files \n] 2>@1} output]} {
-        return [regsub -all -line {^(\d+ warnings? generated\.|child process exited.*)\n?} $output {}]
+        # Without what clang-tidy says of the system's headers.
+        return [regsub -all -line {^(\d+ warnings? generated\.|child process .*)\n?} $output {}]
     }
     return {}
 }

@@ -111,7 +111,7 @@ proc Suites {pattern} {
 
 proc RunAll {files deadline} {
     set totals [dict create passed 0 failed 0 skipped 0]
-    set skips {}
+    set allSkips {}
     close [file tempfile logFile]
     foreach file $files {
         puts -nonewline [format "%-28s " [file tail $file]]
@@ -126,10 +126,10 @@ proc RunAll {files deadline} {
         foreach name {passed failed skipped} {
             dict incr totals $name [dict get $outcome $name]
         }
-        lappend skips {*}[dict get $outcome skips]
+        lappend allSkips {*}[dict get $outcome skips]
     }
     file delete $logFile
-    foreach skip $skips {
+    foreach skip $allSkips {
         puts "skipped: $skip"
     }
     return $totals
