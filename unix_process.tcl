@@ -46,10 +46,10 @@ proc unix_process::exit {{code 0}} {
 #
 #   Called by fork in the child, once its notifier is in place.
 
-proc unix_process::BecomeChild {} {
+proc unix_process::BecomeChild {{seedCmd ::tcl::mathfunc::srand}} {
     variable childHooks
     NoteInherited
-    SeedRandom {}
+    SeedRandom {} $seedCmd
     foreach hookCmd $childHooks {
         uplevel #0 $hookCmd
     }
@@ -68,10 +68,15 @@ proc unix_process::NoteInherited {} {
 
 # Without this, every child of one parent would draw the same numbers. Each
 # interpreter has a generator of its own.
-proc unix_process::SeedRandom {path} {
+proc unix_process::SeedRandom {path seedCmd} {
     set seed [expr {([clock microseconds] ^ ([pid] * 2654435761)) & 0x7fffffff}]
-    interp eval $path [list expr "srand($seed)"]
+    interp eval $path [list {*}$seedCmd $seed]
     foreach child [interp slaves $path] {
-        SeedRandom [list {*}$path $child]
+        SeedRandom [list {*}$path $child] $seedCmd
     }
 }
+
+# Has these procedures compiled, and changes nothing. In a child the first call
+# of each would take longer than the fork: the compiler touches many pages, and
+# the child gets its copy of each by a page fault.
+catch {unix_process::BecomeChild list}
