@@ -283,7 +283,7 @@ proc Findings {reports} {
 
 set tcl9Packages {
     tcl9.0 tcl9.0-dev tcl9.0-thread critcl tcllib g++ make
-    curl ncat netcat-openbsd procps python3 socat util-linux
+    curl iproute2 ncat netcat-openbsd openssl procps python3 socat strace util-linux
 }
 
 # $1 the folder, the rest packages. Makes the folder when it is missing, and adds
@@ -571,15 +571,20 @@ proc Doc {} {
 
 # ---- installing ----------------------------------------------------------------------
 
-# The manifest lists what was installed, relative to the prefix, folders with a "/"
-# at the end and after what they hold.
+# The manifest lists what was installed, relative to the prefix; the folders that
+# had to be made end with "/".
 set manifest share/doc/socketserver/manifest
 
 proc Prefix {arguments} {
-    switch -glob -- $arguments {
-        {} { return /usr/local }
-        "--prefix ?*" { return [file normalize [lindex $arguments 1]] }
-        --prefix=?* { return [file normalize [string range [lindex $arguments 0] 9 end]] }
+    lassign $arguments option directory
+    if {[llength $arguments] == 1 && [regexp {^--prefix=(.+)$} $option -> directory]} {
+        return [file normalize $directory]
+    }
+    if {[llength $arguments] == 2 && $option eq "--prefix" && $directory ne {}} {
+        return [file normalize $directory]
+    }
+    if {$arguments eq {}} {
+        return /usr/local
     }
     Fail "bad arguments \"$arguments\": only --prefix DIR is known"
 }
@@ -605,7 +610,7 @@ proc InstalledFiles {} {
     return $files
 }
 
-# Makes the missing folders above a path: which ones it made, the inner ones first.
+# Makes the missing folders above a path and returns them.
 proc MakeParents {prefix path} {
     set made {}
     for {set parent [file dirname $path]} {$parent ne "."} {set parent [file dirname $parent]} {
@@ -617,24 +622,24 @@ proc MakeParents {prefix path} {
     return $made
 }
 
+# Written down as it goes, so that uninstall can also clear up half an installation.
 proc Install {prefix} {
+    set files [InstalledFiles]
     if {[file exists [file join $prefix $::manifest]]} {
         Uninstall $prefix
     }
-    set installed [list $::manifest]
-    set folders [MakeParents $prefix $::manifest]
-    foreach {source target} [InstalledFiles] {
-        set folders [concat [MakeParents $prefix $target] $folders]
+    set made [MakeParents $prefix $::manifest]
+    set list [open [file join $prefix $::manifest] w]
+    puts $list [join [list {*}$made $::manifest] \n]
+    foreach {source target} $files {
+        puts $list [join [list {*}[MakeParents $prefix $target] $target] \n]
+        flush $list
         set path [file join $prefix $target]
         file copy -force $source $path
-        set mode [expr {[file executable $source] ? 0755 : 0644}]
-        file attributes $path -permissions $mode
-        lappend installed $target
+        file attributes $path -permissions [expr {[file executable $source] ? 0755 : 0644}]
     }
-    set channel [open [file join $prefix $::manifest] w]
-    puts $channel [join [concat $installed $folders] \n]
-    close $channel
-    puts "installed [llength $installed] files in $prefix"
+    close $list
+    puts "installed [expr {[llength $files] / 2}] files in $prefix"
 }
 
 # A folder that holds something else by now stays.
@@ -643,7 +648,8 @@ proc Uninstall {prefix} {
     if {![file exists $path]} {
         Fail "nothing is installed in $prefix: there is no $path"
     }
-    foreach item [split [string trim [fileutil::cat $path]] \n] {
+    # In this order a folder comes after what it holds.
+    foreach item [lsort -decreasing [split [string trim [fileutil::cat $path]] \n]] {
         set item [file join $prefix $item]
         if {[file isdirectory $item]} {
             catch {file delete $item}
@@ -658,7 +664,7 @@ proc Uninstall {prefix} {
 
 set verbs {}
 proc verb {name parameters usage summary body} {
-    dict set ::verbs $name [list $parameters "$name $usage" $summary]
+    dict set ::verbs $name [list $parameters [string trimright "$name $usage"] $summary]
     proc Verb-$name $parameters $body
 }
 
