@@ -1,7 +1,8 @@
 # unix_process --
 #
-#   fork, wait, signals and exits of children, safe with Tcl's event loop. Most
-#   commands are written in C++, see cpp/cmd_process.cpp; the manual is
+#   fork, wait, signals and exits of children, safe with Tcl's event loop;
+#   daemons, users, limits and the system's log. Most commands are written in
+#   C++, see cpp/cmd_process.cpp and cpp/cmd_identity.cpp; the manual is
 #   man/unix_process.man.
 
 package require Tcl 8.6-
@@ -42,6 +43,60 @@ proc unix_process::exit {{code 0}} {
     Exit $code
 }
 
+# unix_process::daemonize ?-option value ...? --
+#
+#   Makes a daemon: 0 there, and its pid in the process that calls this once
+#   the daemon has called `ready`.
+
+proc unix_process::daemonize {args} {
+    lassign [ParseOptions {-chdir / -umask {} -pidfile {} -stdout {} -stderr {}} \
+        "daemonize ?-chdir dir? ?-umask mode? ?-pidfile file? ?-stdout file? ?-stderr file?" \
+        0 $args] options
+    foreach name {-chdir -pidfile -stdout -stderr} {
+        if {[dict get $options $name] ne ""} {
+            dict set options $name [file normalize [dict get $options $name]]
+        }
+    }
+    set outcome [Daemonize {*}[dict values $options]]
+    if {$outcome eq "daemon"} {
+        ResetStandardChannels
+        return 0
+    }
+    return [DaemonPid $outcome [dict get $options -pidfile]]
+}
+
+# unix_process::syslog ?-ident name? ?-facility name? level message --
+#
+#   Writes a message to the system's log.
+
+proc unix_process::syslog {args} {
+    lassign [ParseOptions [LogDefaults] \
+        "syslog ?-ident name? ?-facility name? level message" 2 $args] options level message
+    Syslog [dict get $options -ident] [dict get $options -facility] $level $message
+}
+
+# unix_process::syslogger service ?-ident name? ?-facility name? --
+#
+#   Has a service of tcllib's logger write to the system's log.
+
+proc unix_process::syslogger {service args} {
+    lassign [ParseOptions [LogDefaults] "syslogger service ?-ident name? ?-facility name?" \
+        0 $args] options
+    dict with options {
+        Syslog ${-ident} ${-facility} debug ;# only checks the names
+        set log [LoggerCommand $service]
+        foreach level [logger::levels] {
+            ${log}::logproc $level message "[list ::unix_process::Syslog \
+                ${-ident} ${-facility} $level] \$message"
+        }
+        ${log}::logproc trace message "[list ::unix_process::Syslog \
+            ${-ident} ${-facility} debug] \$message"
+    }
+    return
+}
+
+# ---- private -----------------------------------------------------------------
+
 # unix_process::BecomeChild --
 #
 #   Called by fork in the child, once its notifier is in place.
@@ -80,3 +135,85 @@ proc unix_process::SeedRandom {path seedCmd} {
 # of each would take longer than the fork: the compiler touches many pages, and
 # the child gets its copy of each by a page fault.
 catch {unix_process::BecomeChild list}
+
+# What the standard channels have buffered or remember belongs to what was
+# there before. A log file shows each line at once.
+proc unix_process::ResetStandardChannels {} {
+    catch {
+        chan configure stdin -blocking 1
+        chan read stdin
+    }
+    catch {chan configure stdout -buffering line}
+}
+
+# Turns what Daemonize answered its caller into a pid or an error.
+proc unix_process::DaemonPid {outcome pidFile} {
+    lassign $outcome kind value
+    set code [list UNIX_PROCESS DAEMON [string toupper $kind] $value]
+    switch -- $kind {
+        ready {
+            return $value
+        }
+        failed {
+            set reason $value
+        }
+        exit {
+            set reason "it ended with exit code $value before it was ready"
+        }
+        signal {
+            set reason "it was killed by $value before it was ready"
+        }
+        held {
+            set who [expr {$value > 0 ? "process $value" : "a process that is starting"}]
+            set reason "$who holds the pid file \"$pidFile\""
+            set code [list UNIX_PROCESS DAEMON PIDFILE $pidFile $value]
+        }
+        lost {
+            set reason "nothing is known of it, its watcher was killed"
+            set code [list UNIX_PROCESS DAEMON LOST]
+        }
+    }
+    throw $code "couldn't start the daemon: $reason"
+}
+
+proc unix_process::LogDefaults {} {
+    set program [expr {[info exists ::argv0] ? $::argv0 : [info nameofexecutable]}]
+    return [list -ident [file tail $program] -facility user]
+}
+
+# A service is given by its name, or by what logger::init has returned.
+proc unix_process::LoggerCommand {service} {
+    package require logger
+    set name [regsub {^::logger::tree::} $service {}]
+    if {$name ni [logger::services]} {
+        throw [list UNIX_PROCESS SERVICE $service] \
+            "couldn't find logger service \"$service\": must be [OneOf [logger::services]]"
+    }
+    return ::logger::tree::$name
+}
+
+proc unix_process::OneOf {names} {
+    if {$names eq {}} {
+        return "made by logger::init first"
+    }
+    return [regsub {, ([^,]*)$} [join $names {, }] { or \1}]
+}
+
+# Options first, then `count` arguments: {options argument ...}.
+proc unix_process::ParseOptions {defaults usage count words} {
+    set options $defaults
+    while {[string match -* [lindex $words 0]] && [llength $words] > $count} {
+        set words [lassign $words name]
+        if {$name eq "--"} break
+        set name [tcl::prefix match -message option [dict keys $defaults] $name]
+        if {[llength $words] == 0} {
+            throw [list UNIX_PROCESS VALUE $name] "bad option: \"$name\" needs a value"
+        }
+        set words [lassign $words value]
+        dict set options $name $value
+    }
+    if {[llength $words] != $count} {
+        throw {TCL WRONGARGS} "wrong # args: should be \"unix_process::$usage\""
+    }
+    return [list $options {*}$words]
+}

@@ -1,6 +1,7 @@
 // fork, wait, kill, onexit, onsignal, exit, pidfd. unix_process.tcl wraps
 // those whose names begin with a capital.
 #include "cmd_table.h"
+#include "posix_daemon.h"
 #include "posix_process.h"
 #include "posix_signal.h"
 #include "tcl_adopt.h"
@@ -131,6 +132,7 @@ int exitCommand(const Call &call) {
     int code = 0;
     if (Tcl_GetIntFromObj(call.interp, call.arguments[0], &code) != TCL_OK)
         return TCL_ERROR;
+    removePidFile();
     ::_exit(code & 0xff);
 }
 

@@ -19,14 +19,11 @@ int parseNumber(Tcl_Interp *interp, const Option &option, Tcl_Obj *object, int &
 
 // File permissions in octal, as chmod takes them.
 int parseMode(Tcl_Interp *interp, const Option &option, Tcl_Obj *object, int &value) {
-    const std::string digits = text(object);
-    const size_t start = digits.compare(0, 2, "0o") == 0 ? 2 : 0;
-    const bool octal = digits.size() > start && digits.size() <= start + 5 &&
-                       digits.find_first_not_of("01234567", start) == digits.npos;
-    value = octal ? std::stoi(digits.substr(start), nullptr, 8) : -1;
-    if (octal && value <= 07777)
+    const std::optional<int> parsed = parseOctal(text(object), 07777);
+    value = parsed.value_or(0);
+    if (parsed)
         return TCL_OK;
-    return fail(interp, ownError("VALUE", "bad value \"" + digits + "\" for " + option.name,
+    return fail(interp, ownError("VALUE", "bad value \"" + text(object) + "\" for " + option.name,
                                  "must be octal permissions such as 0660", option.name));
 }
 
@@ -167,6 +164,14 @@ std::string Command::usage() const {
 
 Tcl_ObjCmdProc *commandProc() {
     return runCommand;
+}
+
+std::optional<int> parseOctal(const std::string &digits, int most) {
+    const size_t start = digits.compare(0, 2, "0o") == 0 ? 2 : 0;
+    const bool octal = digits.size() > start && digits.size() <= start + 5 &&
+                       digits.find_first_not_of("01234567", start) == digits.npos;
+    const int value = octal ? std::stoi(digits.substr(start), nullptr, 8) : -1;
+    return octal && value <= most ? std::optional(value) : std::nullopt;
 }
 
 Tcl_Channel findChannel(Tcl_Interp *interp, Tcl_Obj *name) {

@@ -59,7 +59,11 @@ std::vector<Command> socketCommands();
 std::vector<Command> passingCommands();
 std::vector<Command> queueCommands();
 std::vector<Command> processCommands();
+std::vector<Command> identityCommands();
 std::vector<Command> forkserverCommands();
+
+// Octal digits, with or without a leading 0o, from 0 to `most`.
+std::optional<int> parseOctal(const std::string &digits, int most);
 
 // Finds a channel by name; null with an error left in the interpreter.
 Tcl_Channel findChannel(Tcl_Interp *interp, Tcl_Obj *name);

@@ -10,7 +10,7 @@ const std::vector<Command> &commandTable() {
     static const std::vector<Command> table = [] {
         std::vector<Command> all;
         for (const auto &group : {socketCommands(), passingCommands(), queueCommands(),
-                                  processCommands(), forkserverCommands()})
+                                  processCommands(), identityCommands(), forkserverCommands()})
             all.insert(all.end(), group.begin(), group.end());
         return all;
     }();
