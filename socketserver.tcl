@@ -357,11 +357,12 @@ proc socketserver::ReleaseWhenEmpty {port} {
 proc socketserver::BecomeWorker {} {
     variable ports
     variable workerPid
-    variable serving {}
+    variable serving
     if {$workerPid == [pid]} {
         return
     }
     set workerPid [pid]
+    set serving {}
     unix_process::NoteInherited
     foreach port $ports {
         namespace upvar server $port state
@@ -426,7 +427,8 @@ proc socketserver::Serve {port handlerCmd connection} {
     set words [expr {[TakesOnlyChannel $handlerCmd] ? [list $channel] : $connection}]
     lappend serving 0
     set code [catch {uplevel #0 [list {*}$handlerCmd {*}$words]} message failure]
-    set armedAgain [lindex $serving end]
+    # Empty in a child that was forked by the handler.
+    set armedAgain [expr {[lindex $serving end] eq "1"}]
     set serving [lrange $serving 0 end-1]
     if {$code in {0 2}} {
         return
