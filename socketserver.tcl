@@ -222,7 +222,8 @@ proc socketserver::FindPort {port} {
 
 # ---- the parent: accepting -----------------------------------------------------
 
-# A port that was closed and opened again keeps its queue, and so its workers.
+# A port that is opened again while connections of its earlier time still wait
+# keeps its queue, and so its workers.
 proc socketserver::OpenQueue {port listener maxqueue} {
     namespace upvar server $port state
     if {[info exists state(listener)] && $state(listener) ne "" && $state(owner) == [pid]} {

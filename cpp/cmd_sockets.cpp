@@ -120,11 +120,10 @@ Result<Tcl_Channel> listenOnInet(const Call &call, const Endpoint &endpoint) {
 bool channelOwns(Tcl_Interp *interp, int fd) {
     bool owned = false;
     forEachChannel(interp, [&](Tcl_Interp *, Tcl_Channel channel) {
-        for (int direction : {TCL_READABLE, TCL_WRITABLE}) {
-            void *handle = nullptr;
-            owned = owned || (Tcl_GetChannelHandle(channel, direction, &handle) == TCL_OK &&
-                              static_cast<int>(reinterpret_cast<intptr_t>(handle)) == fd);
-        }
+        const Listener *listener = listenerOf(channel);
+        owned = owned || (listener && ownsSocket(*listener, fd));
+        for (int direction : {TCL_READABLE, TCL_WRITABLE})
+            owned = owned || descriptorOf(channel, direction) == fd;
     });
     return owned;
 }

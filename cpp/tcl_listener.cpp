@@ -303,6 +303,13 @@ Listener *listenerOf(Tcl_Channel channel) {
     return isListener(channel) ? &stateOf(Tcl_GetChannelInstanceData(channel)) : nullptr;
 }
 
+bool ownsSocket(const Listener &listener, int fd) {
+    for (const UniqueFd &socket : listener.sockets)
+        if (socket.get() == fd)
+            return true;
+    return false;
+}
+
 size_t socketCount(const Listener &listener) {
     return listener.sockets.size();
 }
