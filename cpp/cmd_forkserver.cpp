@@ -24,11 +24,9 @@ int quietNotifierCommand(const Call &) {
 }
 
 void descriptorsOf(Tcl_Channel channel, std::set<int> &descriptors) {
-    for (int direction : {TCL_READABLE, TCL_WRITABLE}) {
-        void *handle = nullptr;
-        if (Tcl_GetChannelHandle(channel, direction, &handle) == TCL_OK)
-            descriptors.insert(static_cast<int>(reinterpret_cast<intptr_t>(handle)));
-    }
+    for (int direction : {TCL_READABLE, TCL_WRITABLE})
+        if (const std::optional<int> fd = descriptorOf(channel, direction))
+            descriptors.insert(*fd);
 }
 
 // Closes every channel but the named ones, of all interpreters, without a

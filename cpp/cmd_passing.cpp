@@ -12,8 +12,9 @@ namespace uds {
 
 namespace {
 
-// One kernel buffer: such a message goes out whole or not at all.
-constexpr Tcl_Size kMaxData = 65536;
+// Linux takes so much as one piece, whole or not at all. Of more it may take a
+// part, and the rest would make a non-blocking channel wait.
+constexpr Tcl_Size kMaxData = 32768;
 
 Error cannotSend(const std::string &name, const char *kind, const char *reason) {
     return ownError(kind, "couldn't send \"" + name + "\"", reason, name);
@@ -40,16 +41,14 @@ Status flushAll(Tcl_Channel channel) {
 
 // The one descriptor behind a channel.
 Result<int> handleOf(Tcl_Channel channel, const std::string &name) {
-    void *input = nullptr;
-    void *output = nullptr;
-    const bool reads = Tcl_GetChannelHandle(channel, TCL_READABLE, &input) == TCL_OK;
-    const bool writes = Tcl_GetChannelHandle(channel, TCL_WRITABLE, &output) == TCL_OK;
-    if (!reads && !writes)
+    const std::optional<int> input = descriptorOf(channel, TCL_READABLE);
+    const std::optional<int> output = descriptorOf(channel, TCL_WRITABLE);
+    if (!input && !output)
         return cannotSend(name, "NODESCRIPTOR", "the channel has no descriptor");
     const Listener *listener = listenerOf(channel);
-    if ((reads && writes && input != output) || (listener && socketCount(*listener) > 1))
+    if ((input && output && input != output) || (listener && socketCount(*listener) > 1))
         return cannotSend(name, "SEVERAL", "the channel has more than one descriptor");
-    return static_cast<int>(reinterpret_cast<intptr_t>(reads ? input : output));
+    return input ? *input : *output;
 }
 
 // What is buffered here would not travel with the descriptor.
@@ -237,7 +236,8 @@ int recvfdCommand(const Call &call) {
     request.maxDescriptors = call.option(kMax, kMaxDescriptors);
     // The kernel drops what it cannot install: make sure of room first. Only
     // who says how many come can be sure of room for all.
-    if (!canOpen(call.option(kMax, 1), descriptorOf(*state.value())))
+    if (!holdsDescriptors(*state.value()) &&
+        !canOpen(call.option(kMax, 1), descriptorOf(*state.value())))
         return call.fail(systemError("couldn't receive on \"" + text(call.arguments[0]) + "\""));
     receive(channel, *state.value(), request);
     if (request.error)

@@ -81,16 +81,15 @@ bool isTcp(Tcl_Channel channel) {
 // Before Tcl shuts the socket down, a fresh one takes over its number.
 void replaceSocket(void *closing) {
     const Tcl_Channel channel = static_cast<Tcl_Channel>(closing);
-    void *handle = nullptr;
     if (Tcl_OutputBuffered(channel) > 0)
         Tcl_Flush(channel); // Tcl would do it next, into the fresh socket
-    if (Tcl_GetChannelHandle(channel, TCL_READABLE, &handle) != TCL_OK)
+    const std::optional<int> fd = descriptorOf(channel, TCL_READABLE);
+    if (!fd)
         return;
-    const int fd = static_cast<int>(reinterpret_cast<intptr_t>(handle));
-    Tcl_DeleteFileHandler(fd);
+    Tcl_DeleteFileHandler(*fd);
     Result<UniqueFd> fresh = openSocket(AF_UNIX, SOCK_STREAM);
     if (fresh)
-        ::dup3(fresh.value().get(), fd, O_CLOEXEC);
+        ::dup3(fresh.value().get(), *fd, O_CLOEXEC);
 }
 
 #endif
@@ -166,6 +165,15 @@ Tcl_Obj *connectionWords(Tcl_Interp *interp, UniqueFd fd, const Address &peer) {
     return newList({Tcl_NewStringObj(Tcl_GetChannelName(channel), -1),
                     fromSystem(local || isInet ? shown.host() : std::string()),
                     Tcl_NewIntObj(shown.port())});
+}
+
+std::optional<int> descriptorOf(Tcl_Channel channel, int direction) {
+    void *handle = nullptr;
+    if (Tcl_GetChannelHandle(channel, direction, &handle) == TCL_OK)
+        return static_cast<int>(reinterpret_cast<intptr_t>(handle));
+    // Or the channel would report this failure as that of its next operation.
+    Tcl_SetChannelError(channel, nullptr);
+    return std::nullopt;
 }
 
 void detachOnClose(Tcl_Channel channel) {

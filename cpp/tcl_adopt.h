@@ -7,6 +7,7 @@
 #include "tcl_support.h"
 
 #include <functional>
+#include <optional>
 
 namespace uds {
 
@@ -21,6 +22,10 @@ Result<Tcl_Channel> adopt(Tcl_Interp *interp, UniqueFd &fd);
 // {channel address port} for an accepted connection; for a unix socket the
 // path that the client connected to, and 0.
 Tcl_Obj *connectionWords(Tcl_Interp *interp, UniqueFd fd, const Address &peer);
+
+// The descriptor that a channel has for one direction (TCL_READABLE or
+// TCL_WRITABLE). Asking leaves no trace in the channel.
+std::optional<int> descriptorOf(Tcl_Channel channel, int direction);
 
 // Tcl 9 shuts a TCP connection down for reading when a channel is closed, in
 // every process that holds it. After this call, closing the channel here
