@@ -28,6 +28,13 @@ struct Connecting {
     Tcl_TimerToken timer = nullptr;
 };
 
+// The descriptors of one message that an ordinary read brought, or why there
+// are none.
+struct Passed {
+    std::vector<UniqueFd> descriptors;
+    std::optional<Error> error;
+};
+
 } // namespace
 
 class UnixChannel {
@@ -43,9 +50,8 @@ public:
     int connectError = 0;
 
     bool passDescriptors = false;
-    bool descriptorsLost = false;
-    std::deque<std::vector<UniqueFd>> passed; // by ordinary reads, a message each
-    ReceiveRequest *request = nullptr;        // set while recvfd reads
+    std::deque<Passed> passed;
+    ReceiveRequest *request = nullptr; // set while recvfd reads
 };
 
 namespace {
@@ -136,17 +142,6 @@ Result<size_t> endAfterReset(Result<size_t> received) {
     return received;
 }
 
-Result<size_t> receiveKeeping(UnixChannel &state, char *buffer, size_t size) {
-    Result<Message> message =
-        receiveMessage(state.fd.get(), buffer, size, kMaxDescriptors, state.nonBlocking);
-    if (!message)
-        return message.error();
-    state.descriptorsLost = state.descriptorsLost || message.value().descriptorsLost;
-    if (!message.value().descriptors.empty())
-        state.passed.push_back(std::move(message.value().descriptors));
-    return message.value().size;
-}
-
 Error tooMany(int maxDescriptors, size_t received) {
     // All that were asked for came, so it was not for lack of room here.
     if (received >= static_cast<size_t>(maxDescriptors))
@@ -156,6 +151,19 @@ Error tooMany(int maxDescriptors, size_t received) {
                         std::to_string(maxDescriptors));
     return ownError("TRUNCATED", "couldn't receive descriptors",
                     "too many open files in this process; all of them were closed", "EMFILE");
+}
+
+Result<size_t> receiveKeeping(UnixChannel &state, char *buffer, size_t size) {
+    Result<Message> message =
+        receiveMessage(state.fd.get(), buffer, size, kMaxDescriptors, state.nonBlocking);
+    if (!message)
+        return message.error();
+    std::vector<UniqueFd> &descriptors = message.value().descriptors;
+    if (message.value().descriptorsLost)
+        state.passed.push_back({{}, tooMany(kMaxDescriptors, descriptors.size())});
+    else if (!descriptors.empty())
+        state.passed.push_back({std::move(descriptors), std::nullopt});
+    return message.value().size;
 }
 
 // Serves recvfd; the byte that Tcl asked for only carries the outcome.
@@ -447,13 +455,14 @@ bool isConnecting(const UnixChannel &channel) {
 namespace {
 
 bool takePassed(UnixChannel &state, ReceiveRequest &request) {
-    request.descriptors = std::move(state.passed.front());
+    Passed message = std::move(state.passed.front());
     state.passed.pop_front();
-    if (request.descriptors.size() <= static_cast<size_t>(request.maxDescriptors))
-        return true;
-    request.descriptors.clear();
-    request.error = tooMany(request.maxDescriptors, kMaxDescriptors);
-    return false;
+    request.error = std::move(message.error);
+    if (message.descriptors.size() > static_cast<size_t>(request.maxDescriptors))
+        request.error = tooMany(request.maxDescriptors, message.descriptors.size());
+    if (!request.error)
+        request.descriptors = std::move(message.descriptors);
+    return !request.error;
 }
 
 } // namespace
@@ -461,10 +470,6 @@ bool takePassed(UnixChannel &state, ReceiveRequest &request) {
 bool receive(Tcl_Channel channel, UnixChannel &state, ReceiveRequest &request) {
     if (!state.passed.empty())
         return takePassed(state, request);
-    if (std::exchange(state.descriptorsLost, false)) {
-        request.error = tooMany(kMaxDescriptors, 0);
-        return false;
-    }
     char byte;
     state.request = &request;
     const int count = Tcl_ReadRaw(channel, &byte, 1);
