@@ -21,8 +21,7 @@ Error cannotSend(const std::string &name, const char *kind, const char *reason) 
 }
 
 // The unix channel that carries the message.
-Result<UnixChannel *> carrier(Tcl_Channel channel, const char *verb) {
-    const std::string name = Tcl_GetChannelName(channel);
+Result<UnixChannel *> carrier(Tcl_Channel channel, const std::string &name, const char *verb) {
     const std::string what = std::string("couldn't ") + verb + " \"" + name + "\"";
     UnixChannel *state = unixChannelOf(channel);
     if (state)
@@ -131,7 +130,7 @@ Status sendMessage(Tcl_Channel channel, const UnixChannel &state,
 
 Status sendHandles(const Call &call, Tcl_Channel channel, Tcl_Obj *const *words, Tcl_Size count,
                    const void *data, Tcl_Size size) {
-    Result<UnixChannel *> state = carrier(channel, "send on");
+    Result<UnixChannel *> state = carrier(channel, text(call.arguments[0]), "send on");
     if (!state)
         return state.error();
     Status counted = checkCount(count);
@@ -226,7 +225,7 @@ int recvfdCommand(const Call &call) {
     const Tcl_Channel channel = findChannel(call.interp, call.arguments[0]);
     if (!channel)
         return TCL_ERROR;
-    Result<UnixChannel *> state = carrier(channel, "receive on");
+    Result<UnixChannel *> state = carrier(channel, text(call.arguments[0]), "receive on");
     if (!state)
         return call.fail(state.error());
     Status readable = checkReadable(channel, *state.value());

@@ -16,9 +16,8 @@ namespace {
 constexpr int kDefaultBatch = 64;
 
 // The connected unix socket behind a queue's channel.
-Result<int> queueDescriptor(Tcl_Channel channel) {
+Result<int> queueDescriptor(Tcl_Channel channel, const std::string &name) {
     const UnixChannel *state = unixChannelOf(channel);
-    const std::string name = Tcl_GetChannelName(channel);
     if (!state)
         return ownError("NOTUNIX", "couldn't use \"" + name + "\" as a queue",
                         "not a unix-domain socket of this package", name);
@@ -65,7 +64,7 @@ int handoffCommand(const Call &call) {
     if (!listener)
         return call.fail(ownError("NOTLISTENER", "couldn't hand off from \"" + name + "\"",
                                   "not a listener of this package", name));
-    Result<int> fd = queueDescriptor(queue);
+    Result<int> fd = queueDescriptor(queue, text(call.arguments[1]));
     if (!fd)
         return call.fail(fd.error());
     Result<HandOff> done = handOff(*listener, fd.value(), call.option(0, kDefaultBatch));
@@ -82,7 +81,7 @@ int takeCommand(const Call &call) {
     const Tcl_Channel queue = findChannel(call.interp, call.arguments[0]);
     if (!queue)
         return TCL_ERROR;
-    Result<int> fd = queueDescriptor(queue);
+    Result<int> fd = queueDescriptor(queue, text(call.arguments[0]));
     if (!fd)
         return call.fail(fd.error());
     Result<QueuedConnection> taken = dequeue(fd.value());
@@ -104,7 +103,7 @@ int depthCommand(const Call &call) {
     const Tcl_Channel queue = findChannel(call.interp, call.arguments[0]);
     if (!queue)
         return TCL_ERROR;
-    Result<int> fd = queueDescriptor(queue);
+    Result<int> fd = queueDescriptor(queue, text(call.arguments[0]));
     if (!fd)
         return call.fail(fd.error());
     Result<int> depth = queueDepth(fd.value());
