@@ -12,6 +12,7 @@
 #   connectTo PORT ?HOST?  a client's channel, line buffered, not blocking
 #   talk PORT LINE ?HOST?  connects, sends a line: the answer
 #   hurry CHANNEL LINE     sends a line on such a channel: the answer
+#   isListening PORT       whether any process listens on a TCP port
 #   isGone PID             whether a process has ended
 #   wakeups PID            how often a process has been woken so far
 #   anotherUser            a setpriv prefix: a user that no other test runs as
@@ -136,6 +137,23 @@ proc talk {port line {host 127.0.0.1}} {
     } finally {
         close $channel
     }
+}
+
+# Not by trying to bind it: a port that has just become free may be given to
+# anybody's next connection.
+proc isListening {port} {
+    set pattern [format {:%04X [0-9A-F]+:0000 0A } $port]
+    foreach path {/proc/net/tcp /proc/net/tcp6} {
+        if {[catch {open $path} file]} {
+            continue
+        }
+        set found [regexp $pattern [read $file]]
+        close $file
+        if {$found} {
+            return 1
+        }
+    }
+    return 0
 }
 
 proc isGone {pid} {
