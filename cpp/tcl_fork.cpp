@@ -7,6 +7,7 @@
 #include "tcl_notifier.h"
 #include "tcl_support.h"
 
+#include <utility>
 #include <vector>
 
 namespace uds {
@@ -27,11 +28,13 @@ void renewEvents(Tcl_Interp *interp, Tcl_Channel channel, bool keep) {
     const ObjRef name(Tcl_NewStringObj(Tcl_GetChannelName(channel), -1));
     const ObjRef event(Tcl_NewStringObj("::fileevent", -1));
     const ObjRef nothing(Tcl_NewStringObj("", 0));
-    for (const char *direction : {"readable", "writable"}) {
+    const int open = Tcl_GetChannelMode(channel);
+    for (const auto &[mode, direction] :
+         {std::pair(TCL_READABLE, "readable"), std::pair(TCL_WRITABLE, "writable")}) {
         const ObjRef which(Tcl_NewStringObj(direction, -1));
         Tcl_Obj *words[] = {event.get(), name.get(), which.get(), nothing.get()};
-        if (Tcl_EvalObjv(interp, 3, words, TCL_EVAL_GLOBAL) != TCL_OK)
-            continue; // not open in this direction
+        if ((open & mode) == 0 || Tcl_EvalObjv(interp, 3, words, TCL_EVAL_GLOBAL) != TCL_OK)
+            continue;
         const ObjRef script(Tcl_GetObjResult(interp));
         if (isEmpty(script.get()))
             continue;
