@@ -34,7 +34,7 @@ proc unix_process::exit {{code 0}} {
     }
     foreach channel [chan names] {
         if {$channel in {stdout stderr}} {
-            catch {flush $channel}
+            catch {FlushAll $channel}
         } elseif {$channel ni $inherited} {
             catch {chan configure $channel -blocking 1}
             catch {close $channel}
@@ -118,6 +118,19 @@ proc unix_process::NoteInherited {} {
     if {$forked != [pid]} {
         set forked [pid]
         set inherited [chan names]
+    }
+}
+
+# A flush of a channel that does not block leaves the rest to the event loop,
+# which there will be none of. The mode is one with the parent's: it is brought
+# back.
+proc unix_process::FlushAll {channel} {
+    set blocking [chan configure $channel -blocking]
+    chan configure $channel -blocking 1
+    try {
+        flush $channel
+    } finally {
+        chan configure $channel -blocking $blocking
     }
 }
 
