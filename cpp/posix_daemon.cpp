@@ -96,6 +96,13 @@ Status openInto(UniqueFd &fd, const std::string &path, int flags) {
     return Nothing{};
 }
 
+Status openDirectory(UniqueFd &fd, const std::string &path) {
+    Status opened = openInto(fd, path, kDirectoryFlags);
+    if (opened && ::faccessat(AT_FDCWD, path.c_str(), X_OK, AT_EACCESS) < 0)
+        return systemError("couldn't enter \"" + path + "\"");
+    return opened;
+}
+
 Status openOutput(UniqueFd &fd, const std::string &path) {
     return path.empty() ? openInto(fd, kNull, O_WRONLY)
                         : openInto(fd, path, O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY);
@@ -333,7 +340,7 @@ Result<DaemonPlan> planDaemon(const DaemonOptions &options) {
     plan.mask = options.mask;
     plan.lock.path = options.pidFile;
     const MaskGuard guard(options.mask);
-    Status status = openInto(plan.directory, options.directory, kDirectoryFlags);
+    Status status = openDirectory(plan.directory, options.directory);
     if (status)
         status = openInto(plan.input, kNull, O_RDONLY);
     if (status)
