@@ -36,8 +36,7 @@ proc Tool {name} {
 # Runs a command, shows its output as it comes, returns the last line of it.
 proc Stream {command} {
     set channel [open |[list {*}$command < /dev/null 2>@1]]
-    chan configure $channel -translation binary
-    chan configure stdout -translation binary
+    chan configure $channel -buffering none
     set output {}
     while {[set character [chan read $channel 1]] ne {}} {
         puts -nonewline $character
@@ -68,7 +67,7 @@ proc CountsOf {line} {
         puts "the suites ended without a summary"
         return [Counts 0 1 0]
     }
-    return [Counts $passed $failed [expr {"0$skipped"}]]
+    return [Counts $passed $failed [expr {$skipped eq {} ? 0 : $skipped}]]
 }
 
 proc Summary {counts} {
@@ -295,6 +294,7 @@ set tcl9SetUp {
     if [ ! -d "$folder" ]; then
         rm -rf --one-file-system "$folder.new"
         debootstrap --variant=minbase trixie "$folder.new"
+        printf '127.0.0.1 localhost\n::1 localhost\n' >"$folder.new/etc/hosts"
         mv "$folder.new" "$folder"
     fi
     installed=$(chroot "$folder" dpkg-query -W -f '${db:Status-Status} ${Package}\n' "$@" || true)
@@ -467,11 +467,11 @@ check clang++-portable {
 }
 
 # Left out: what fights the style (Tcl's handles are pointers, small integers sit
-# next to each other in system calls).
+# next to each other in system calls, and not every result of one matters).
 check clang-tidy {
     set wanted {-* bugprone-* cert-* clang-analyzer-* misc-* performance-*
         readability-function-size -bugprone-easily-swappable-parameters
-        -bugprone-narrowing-conversions -misc-misplaced-const -misc-no-recursion
+        -bugprone-narrowing-conversions -cert-err33-c -misc-misplaced-const -misc-no-recursion
         -misc-non-private-member-variables-in-classes -performance-no-int-to-ptr}
     set config {{CheckOptions: [{key: readability-function-size.LineThreshold, value: 60}]}}
     return [ForEachFile [CppFiles *.cpp] [list {*}[Tool clang-tidy] --quiet --warnings-as-errors=* \
