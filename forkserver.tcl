@@ -30,13 +30,18 @@ namespace eval forkserver {
     namespace export {[a-z]*}
     namespace ensemble create
 
-    # In a child: its socket, handles, args, and the link to its server.
+    # In a child: its socket, handles, args, the way to its server, and the
+    # Connection to it once it was asked for.
     variable childState {}
 
     # Bytes of the largest message.
     variable maxMessage [expr {64 << 20}]
     # Bytes that a caller may leave unread before the server drops it.
     variable maxUnread [expr {4 << 20}]
+    # Characters of an error's message, code and stack, each, that travel.
+    variable maxErrorText 100000
+    # Characters of the longest result of "eval"; well below maxUnread.
+    variable maxResult 1000000
     # Statuses that a caller keeps for "wait" of children that have ended.
     variable maxStatuses 10000
 }
@@ -121,11 +126,29 @@ proc forkserver::ChildValue {name} {
 
 proc forkserver::ChildServer {} {
     variable childState
-    set channel [ChildValue channel]
+    set door [ChildValue door]
     if {![dict exists $childState server]} {
+        set channel [Knock $door]
         dict set childState server [Connection new $channel [dict get $childState serverPid] 0 {}]
     }
     return [dict get $childState server]
+}
+
+# In a child: a connection to its server, given to it through the door.
+proc forkserver::Knock {door} {
+    lassign [Try SOCKET {unix_sockets::pair}] mine theirs
+    try {
+        Try WRITE {unix_sockets::sendfd $door $theirs [pid]}
+    } trap {FORKSERVER WRITE POSIX EPIPE} {} {
+        close $mine
+        throw {FORKSERVER LOST} "the fork server is gone"
+    } on error {message failure} {
+        close $mine
+        return -options $failure $message
+    } finally {
+        close $theirs
+    }
+    return $mine
 }
 
 # ---- helpers of all parts ------------------------------------------------------
@@ -208,9 +231,26 @@ proc forkserver::Raise {message failure} {
     return -options [dict merge $failure {-code error -level 0}] $message
 }
 
-# What of an error's options can travel.
+# What of an error's options can travel, and what of its texts: a caller with
+# too much unread would be dropped.
 proc forkserver::Portable {failure} {
-    dict filter $failure key -errorcode -errorinfo
+    variable maxErrorText
+    set portable [dict filter $failure key -errorcode -errorinfo]
+    dict for {name text} $portable {
+        if {[string length $text] > $maxErrorText} {
+            # Half a code would be no list.
+            dict set portable $name [expr {$name eq "-errorcode" ? "NONE" : [Shortened $text]}]
+        }
+    }
+    return $portable
+}
+
+proc forkserver::Shortened {text} {
+    variable maxErrorText
+    if {[string length $text] <= $maxErrorText} {
+        return $text
+    }
+    return "[string range $text 0 $maxErrorText-1]..."
 }
 
 # ---- messages in frames ----------------------------------------------------------
@@ -596,6 +636,11 @@ oo::class create forkserver::Connection {
 namespace eval forkserver::server {
     # callers: link -> {starter 0|1 child pid}: the process at its other end
     variable callers [dict create]
+    # The ends of a socket pair: what a child sends into the second comes out of
+    # the first as a new caller. A connection for each child from its birth would
+    # be one more thing that each sibling has to close, and few children use it.
+    variable door
+    variable childDoor
     # children: pid -> {link L name N started MS waiters {{link number} ...} error {}}
     variable children [dict create]
     # {link number} of those who wait for all children.
@@ -617,11 +662,13 @@ proc forkserver::server::Run {channel life options} {
     ::forkserver::ResetSignals {SIGINT SIGTERM SIGHUP SIGQUIT}
     SetTitle [dict get $options -name]
     set starter [AddCaller $channel 1 0]
+    OpenDoor
     if {$life ne ""} {
         chan event $life readable [list unix_process::exit 0]
     }
     if {[catch {uplevel #0 [dict get $options -preload]} message failure]} {
-        Send $starter [list failed $message [::forkserver::Portable $failure]]
+        Send $starter [list failed [::forkserver::Shortened $message] \
+            [::forkserver::Portable $failure]]
         unix_process::exit 1
     }
     Compile
@@ -663,6 +710,28 @@ proc forkserver::server::SetTitle {title} {
     }
 }
 
+proc forkserver::server::OpenDoor {} {
+    variable door
+    variable childDoor
+    lassign [unix_sockets::pair -type seqpacket] door childDoor
+    chan configure $door -blocking 0
+    chan event $door readable ::forkserver::server::LetIn
+}
+
+# Makes callers of the children that ask for it.
+proc forkserver::server::LetIn {} {
+    variable door
+    while {![catch {unix_sockets::recvfd -raw -max 1 $door data} descriptors]} {
+        if {[llength $descriptors] == 0} {
+            return
+        }
+        AddCaller [unix_sockets::adopt [lindex $descriptors 0]] 0 $data
+    }
+    # No free descriptor: they wait.
+    chan event $door readable {}
+    after 50 [list chan event $door readable ::forkserver::server::LetIn]
+}
+
 proc forkserver::server::AddCaller {channel isStarter childPid} {
     variable callers
     set link [::forkserver::Link new $channel]
@@ -671,12 +740,18 @@ proc forkserver::server::AddCaller {channel isStarter childPid} {
     return $link
 }
 
-# Nobody can reach a server without callers: it ends.
 proc forkserver::server::DropCaller {link} {
     variable callers
     dict unset callers $link
     $link destroy
-    if {[dict size $callers] == 0} {
+    EndIfUnused
+}
+
+# Nobody can reach a server without callers and children: it ends.
+proc forkserver::server::EndIfUnused {} {
+    variable callers
+    variable children
+    if {[dict size $callers] == 0 && [dict size $children] == 0} {
         unix_process::exit 0
     }
 }
@@ -722,7 +797,8 @@ proc forkserver::server::Obey {link message descriptors} {
         }
         $handler $link $number $descriptors {*}[lrange $message 2 end]
     } on error {text failure} {
-        Send $link [list failure $number $text [::forkserver::Portable $failure]]
+        Send $link [list failure $number [::forkserver::Shortened $text] \
+            [::forkserver::Portable $failure]]
     } finally {
         CloseAll $descriptors
     }
@@ -751,21 +827,11 @@ proc forkserver::server::verb::fork {link number descriptors script arguments ti
     if {[llength $descriptors] == 0} {
         throw {FORKSERVER READ} "couldn't fork: the request came without a socket"
     }
-    lassign [Try SOCKET {unix_sockets::pair}] mine theirs
-    try {
-        set pid [Try FORK {unix_process::fork}]
-        if {$pid == 0} {
-            close $mine
-            RunChild $theirs $descriptors $script $arguments $title
-        }
-        WatchChild $pid
-    } on error {message failure} {
-        close $mine
-        return -options $failure $message
-    } finally {
-        close $theirs
+    set pid [Try FORK {unix_process::fork}]
+    if {$pid == 0} {
+        RunChild $descriptors $script $arguments $title
     }
-    AddCaller $mine 0 $pid
+    WatchChild $pid
     dict set children $pid [dict create link $link name $title started [clock milliseconds] \
         waiters {} error {}]
     Reply $link $number $pid
@@ -817,7 +883,12 @@ proc forkserver::server::verb::children {link number descriptors} {
 }
 
 proc forkserver::server::verb::eval {link number descriptors script} {
-    Reply $link $number [uplevel #0 $script]
+    set result [uplevel #0 $script]
+    if {[string length $result] > $::forkserver::maxResult} {
+        throw {FORKSERVER WRITE} "couldn't answer: the result has\
+            [string length $result] characters, more than $::forkserver::maxResult"
+    }
+    Reply $link $number $result
 }
 
 proc forkserver::server::verb::stop {link number descriptors wait timeout} {
@@ -894,6 +965,7 @@ proc forkserver::server::ChildEnded {pid status} {
     variable callers
     variable children
     # What it said last may still be unread.
+    LetIn
     dict for {link caller} $callers {
         if {[dict get $caller child] == $pid} {
             Serve $link
@@ -906,6 +978,7 @@ proc forkserver::server::ChildEnded {pid status} {
         Reply {*}$waiter $status
     }
     AnswerIfNoChild
+    EndIfUnused
 }
 
 proc forkserver::server::AnswerIfNoChild {} {
@@ -931,9 +1004,12 @@ proc forkserver::server::AnswerIfNoChild {} {
 # ---- the child's part ------------------------------------------------------------------
 
 # Never returns.
-proc forkserver::server::RunChild {channel descriptors script arguments title} {
+proc forkserver::server::RunChild {descriptors script arguments title} {
     variable callers
     variable serverPid
+    variable door
+    variable childDoor
+    close $door
     foreach link [dict keys $callers] {
         $link destroy
     }
@@ -942,20 +1018,22 @@ proc forkserver::server::RunChild {channel descriptors script arguments title} {
     set channels [lmap fd $descriptors {unix_sockets::adopt $fd}]
     set ::argv $arguments
     set ::argc [llength $arguments]
-    set ::forkserver::childState [dict create channel $channel serverPid $serverPid \
+    set ::forkserver::childState [dict create door $childDoor serverPid $serverPid \
         socket [lindex $channels 0] handles [lrange $channels 1 end] args $arguments]
     set code [catch {uplevel #0 $script} message failure]
     if {$code == 1} {
         catch {puts stderr [dict get $failure -errorinfo]}
-        TellFailure $channel $message $failure
+        TellFailure $message $failure
     }
     unix_process::exit [expr {$code == 1}]
 }
 
 # The server reads it before it tells of the exit.
-proc forkserver::server::TellFailure {channel message failure} {
+proc forkserver::server::TellFailure {message failure} {
+    variable childDoor
     catch {
-        set link [::forkserver::Link new $channel]
-        $link send [list 0 failed $message [::forkserver::Portable $failure]] 1
+        set link [::forkserver::Link new [::forkserver::Knock $childDoor]]
+        $link send [list 0 failed [::forkserver::Shortened $message] \
+            [::forkserver::Portable $failure]] 1
     }
 }
