@@ -14,7 +14,7 @@ package require json::write
 set usage {usage: tclsh bench/spawn.tcl ?option value ...?
     -count N      processes of each kind that are timed (200)
     -children N   processes of each kind that live at once while their memory
-                  is measured (10)
+                  and page faults are counted (10)
     -packages L   list of the packages that each has loaded
                   ({json http snit struct})
     -json FILE    writes the figures to FILE as well
@@ -122,8 +122,9 @@ proc timeAll {ways rounds} {
     return $times
 }
 
-# Kilobytes per child: pages that several processes share count in parts.
-proc memoryPerChild {way children} {
+# What each child costs, with several alive: kilobytes, where pages that several
+# processes share count in parts, and page faults up to the first line.
+proc costPerChild {way children} {
     set ::open {}
     set started {}
     for {set i 0} {$i < $children} {incr i} {
@@ -132,12 +133,14 @@ proc memoryPerChild {way children} {
         lappend ::open [lindex $child 1]
         awaitLine [lindex $child 1]
     }
-    set sum [tcl::mathop::+ {*}[lmap child $started {pss [lindex $child 0]}]]
+    set kilobytes [tcl::mathop::+ {*}[lmap child $started {pss [lindex $child 0]}]]
+    set faults [tcl::mathop::+ {*}[lmap child $started {faults [lindex $child 0]}]]
     foreach child $started {
         end-$way {*}$child
     }
     set ::open {}
-    return [expr {double($sum) / $children}]
+    return [dict create pss [expr {double($kilobytes) / $children}] \
+        faults [expr {double($faults) / $children}]]
 }
 
 proc pss {pid} {
@@ -150,18 +153,26 @@ proc pss {pid} {
     return $kilobytes
 }
 
+# Those that needed no disk, see proc(5).
+proc faults {pid} {
+    set file [open /proc/$pid/stat]
+    set fields [regsub {^.*\)} [read $file] {}]
+    close $file
+    return [lindex $fields 7]
+}
+
 # ---- what came out ---------------------------------------------------------------
 
 proc quantile {sorted part} {
     return [lindex $sorted [expr {int($part * ([llength $sorted] - 1) + 0.5)}]]
 }
 
-proc figures {ways times memory} {
+proc figures {ways times costs} {
     set figures [dict create]
     foreach way $ways {
         set sorted [lsort -real [dict get $times $way]]
         dict set figures $way [dict create median [quantile $sorted 0.5] min [lindex $sorted 0] \
-            p90 [quantile $sorted 0.9] pss [dict get $memory $way]]
+            p90 [quantile $sorted 0.9] {*}[dict get $costs $way]]
     }
     set slowest [dict get $figures exec median]
     dict for {way row} $figures {
@@ -200,12 +211,13 @@ proc printTable {conditions figures} {
         puts "load average before: $load_before, after: $load_after"
         puts "packages: $packages; $count of each kind timed, in turn\n"
     }
-    puts [format "%-12s %9s %9s %9s %14s %14s" "" median min p90 "times faster" "PSS per child"]
-    puts [format "%-12s %9s %9s %9s %14s %14s" "" ms ms ms "than exec" kB]
+    set layout "%-12s %8s %8s %8s %13s %14s %12s"
+    puts [format $layout "" median min p90 "times faster" "PSS per child" "page faults"]
+    puts [format $layout "" ms ms ms "than exec" kB "per child"]
     dict for {way row} $figures {
         dict with row {
-            puts [format "%-12s %9.2f %9.2f %9.2f %14.1f %14.0f" [dict get $::titles $way] \
-                $median $min $p90 $ratio $pss]
+            puts [format "%-12s %8.2f %8.2f %8.2f %13.1f %14.0f %12.0f" \
+                [dict get $::titles $way] $median $min $p90 $ratio $pss $faults]
         }
     }
 }
@@ -253,16 +265,16 @@ proc main {arguments} {
         set ways [dict keys $::titles]
         timeAll $ways 3 ;# caches are warm, procedures compiled
         set times [timeAll $ways [dict get $options -count]]
-        set memory [dict create]
+        set costs [dict create]
         foreach way $ways {
-            dict set memory $way [memoryPerChild $way [dict get $options -children]]
+            dict set costs $way [costPerChild $way [dict get $options -children]]
         }
     } finally {
         file delete $::program
         $::server stop -wait 1
     }
     set conditions [conditions $options $before]
-    set figures [figures $ways $times $memory]
+    set figures [figures $ways $times $costs]
     printTable $conditions $figures
     if {[dict get $options -json] ne ""} {
         writeJson [dict get $options -json] $conditions $figures
