@@ -23,7 +23,9 @@ namespace eval socketserver {
         #   owner      pid of the process that accepts
         #   listener   its channel; empty in a worker, and once closed
         #   sender receiver   the ends of the queue
-        #   life       channel that turns readable when the owner ends; or empty
+        #   life       channel that turns readable when the owner ends
+        #   keeper     what the owner holds open for that; empty with a pidfd,
+        #              "closed" in a worker
         #   maxqueue   connections that may wait; 0 for what the kernel allows
         #   accepted   connections accepted so far
         #   paused     why accepting rests: full, descriptors, memory, inflight
@@ -232,17 +234,19 @@ proc socketserver::OpenQueue {port listener maxqueue} {
     if {![info exists state(sender)] || $state(owner) != [pid]} {
         set size [expr {$maxqueue > 0 ? [list -size $maxqueue] : ""}]
         lassign [unix_sockets::queue {*}$size] sender receiver
-        array set state [list sender $sender receiver $receiver life [OpenLife] owner [pid] \
-            accepted 0 handlers {} troubled 0]
+        lassign [OpenLife] life keeper
+        array set state [list sender $sender receiver $receiver life $life keeper $keeper \
+            owner [pid] accepted 0 handlers {} troubled 0]
     }
     array set state [list listener $listener maxqueue $maxqueue paused {} resumeId {} closing 0]
 }
 
+# Returns {life keeper}. Where there is no pidfd, the end of a pipe tells.
 proc socketserver::OpenLife {} {
     try {
-        return [unix_process::pidfd [pid]]
+        return [list [unix_process::pidfd [pid]] {}]
     } trap {POSIX ENOSYS} {} {
-        return ""
+        return [chan pipe]
     }
 }
 
@@ -344,7 +348,7 @@ proc socketserver::ReleaseWhenEmpty {port} {
         after $retryMs [list ::socketserver::ReleaseWhenEmpty $port]
         return
     }
-    foreach channel [list $state(sender) $state(receiver) $state(life)] {
+    foreach channel [list $state(sender) $state(receiver) $state(life) $state(keeper)] {
         catch {close $channel}
     }
     unset state
@@ -371,6 +375,10 @@ proc socketserver::BecomeWorker {} {
             CloseListener $port
             set state(handlers) {}
             chan event $state(receiver) readable {}
+            if {$state(keeper) ni {{} closed}} {
+                close $state(keeper)
+                set state(keeper) closed
+            }
         }
     }
 }
@@ -481,9 +489,9 @@ proc socketserver::Rethrow {message failure} {
 
 proc socketserver::WatchParent {port} {
     namespace upvar server $port state
-    if {$state(life) ne ""} {
-        chan event $state(life) readable [list ::socketserver::ParentExited $port]
-    } else {
+    chan event $state(life) readable [list ::socketserver::ParentExited $port]
+    # A process that is no worker of ours (TclX's fork) may hold the pipe too.
+    if {$state(keeper) eq "closed"} {
         LookForParent $port
     }
 }
@@ -504,9 +512,7 @@ proc socketserver::ParentExited {port} {
     variable parentEnded
     variable finishing
     namespace upvar server $port state
-    if {$state(life) ne ""} {
-        chan event $state(life) readable {}
-    }
+    chan event $state(life) readable {}
     if {$parentEnded} {
         return
     }
