@@ -15,6 +15,7 @@
 #   isListening PORT       whether any process listens on a TCP port
 #   isGone PID             whether a process has ended
 #   wakeups PID            how often a process has been woken so far
+#   sleeps PID WAS         whether it has slept since: a look at its parent is allowed
 #   anotherUser            a setpriv prefix: a user that no other test runs as
 #
 # In parent and workers:
@@ -156,13 +157,14 @@ proc isListening {port} {
     return 0
 }
 
+# A zombie counts, but not while other threads of it still hold descriptors.
 proc isGone {pid} {
     if {[catch {open /proc/$pid/stat} file]} {
         return 1
     }
     set gone [expr {[catch {read $file} stat] || [regexp {\) Z} $stat]}]
     close $file
-    return $gone
+    return [expr {$gone && [llength [glob -nocomplain /proc/$pid/task/*]] <= 1}]
 }
 
 proc wakeups {pid} {
@@ -170,6 +172,10 @@ proc wakeups {pid} {
     regexp {\nvoluntary_ctxt_switches:\s*(\d+)} [read $file] -> count
     close $file
     return $count
+}
+
+proc sleeps {pid was} {
+    return [expr {[wakeups $pid] - $was <= 1}]
 }
 
 # Some of the kernel's limits count for a user, over all processes.
