@@ -1010,9 +1010,11 @@ proc forkserver::server::RunChild {descriptors script arguments title} {
     variable door
     variable childDoor
     close $door
+    # Not the objects around them: to delete those touches many pages.
     foreach link [dict keys $callers] {
-        $link destroy
+        close [$link channel]
     }
+    set callers {}
     ::forkserver::ResetSignals {}
     SetTitle $title
     set channels [lmap fd $descriptors {unix_sockets::adopt $fd}]
