@@ -80,7 +80,8 @@ proc Summary {counts} {
 proc Conclude {verbName counts} {
     set bad [expr {[dict get $counts failed] > 0 || [dict get $counts passed] == 0}]
     if {$bad} {
-        puts stderr "build.tcl $verbName: there are failures"
+        set failed [dict get $counts failed]
+        puts stderr "build.tcl $verbName: [expr {$failed ? "$failed failed" : "nothing ran"}]"
     }
     puts [Summary $counts]
     exit $bad
@@ -260,8 +261,11 @@ proc SanitizerOptions {reports} {
 # Every error is a failure, and every leak that our code has a part in.
 proc Findings {reports} {
     set failed 0
+    set blind 0
     foreach file [glob -nocomplain -directory $reports *] {
         set text [fileutil::cat $file]
+        # In a process that is traced, or may not start a thread.
+        incr blind [regexp {LeakSanitizer has encountered a fatal error} $text]
         foreach part [regexp -all -inline {(?:[^\n]+\n)+} $text] {
             set isLeak [regexp {^(Direct|Indirect) leak of} $part]
             set isError [regexp {ERROR: AddressSanitizer|runtime error:} $part]
@@ -271,7 +275,7 @@ proc Findings {reports} {
             }
         }
     }
-    puts "sanitizers: $failed findings in our code"
+    puts "sanitizers: $failed findings in our code; $blind processes not searched for leaks"
     return [Counts [expr {$failed == 0}] $failed 0]
 }
 
