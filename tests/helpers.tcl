@@ -8,6 +8,7 @@
 #   spawn SCRIPT ?ARG ...?  starts a tclsh on SCRIPT: a channel to its stdin and stdout
 #   spawnWith PREFIX SCRIPT ...
 #                           the same under another program: prlimit, setpriv
+#   scriptFile SCRIPT       a file with SCRIPT in it, which finds our packages: its path
 #   spawnPid CHANNEL        its pid
 #   reap CHANNEL ?SIGNAL?   ends such a process and closes the channel
 #   lineFrom CHANNEL ?MS?   the next line, with the event loop running meanwhile
