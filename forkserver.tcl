@@ -365,9 +365,10 @@ oo::class create forkserver::Connection {
 
     # fork ?-onexit cmd? ?-onerror cmd? ?-handles list? ?-args list? ?-name title? script
     method fork {args} {
+        set usage "fork ?-onexit cmd? ?-onerror cmd? ?-handles list? ?-args list?\
+            ?-name title? script"
         lassign [::forkserver::ParseOptions \
-            {-onexit {} -onerror {} -handles {} -args {} -name {}} "fork ?-onexit cmd?\
-            ?-onerror cmd? ?-handles list? ?-args list? ?-name title? script" 1 $args] options script
+            {-onexit {} -onerror {} -handles {} -args {} -name {}} $usage 1 $args] options script
         my Usable
         lassign [::forkserver::Try SOCKET {unix_sockets::pair}] mine theirs
         try {
