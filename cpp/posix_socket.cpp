@@ -47,7 +47,7 @@ void prepare(int fd) {
 // A unix socket waits SO_SNDTIMEO for a place in the backlog.
 void limitConnect(int fd, const Deadline &deadline) {
     const int ms = deadline ? std::max(remainingMs(deadline), 1) : 0;
-    const timeval limit{ms / 1000, (ms % 1000) * 1000};
+    const timeval limit{ms / 1000, (ms % 1000) * 1000L};
     ::setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
 }
 
