@@ -401,25 +401,30 @@ TitleArea findTitleArea() {
             reinterpret_cast<char *>(end)};
 }
 
-// Gives a string in the area a new place, for good: others may hold pointers
-// to it until the process ends.
-void moveAway(char *&string, const TitleArea &area) {
-    if (string < area.start || string >= area.end)
-        return;
-    if (char *copy = ::strdup(string))
-        string = copy;
+// Gives a string of the area its place in a copy of the area.
+void moveAway(char *&string, const TitleArea &area, char *copy) {
+    if (string >= area.start && string < area.end)
+        string = copy + (string - area.start);
+}
+
+void moveStrings(const TitleArea &area) {
+    // For good: others may hold pointers into it until the process ends.
+    static char *const copy = new char[static_cast<size_t>(area.end - area.start)];
+    std::memcpy(copy, area.start, static_cast<size_t>(area.end - area.start));
+    for (char **each = environ; each && *each; ++each)
+        moveAway(*each, area, copy);
+#ifdef __GLIBC__
+    moveAway(program_invocation_name, area, copy);
+    moveAway(program_invocation_short_name, area, copy);
+#endif
 }
 
 // Found once; the area stays where it is, also in forked children.
 const TitleArea &titleArea() {
     static const TitleArea area = [] {
         const TitleArea found = findTitleArea();
-        for (char **each = environ; found.start && each && *each; ++each)
-            moveAway(*each, found);
-#ifdef __GLIBC__
-        moveAway(program_invocation_name, found);
-        moveAway(program_invocation_short_name, found);
-#endif
+        if (found.start)
+            moveStrings(found);
         return found;
     }();
     return area;
