@@ -162,7 +162,7 @@ proc unix_process::ResetStandardChannels {} {
 # Turns what Daemonize answered its caller into a pid or an error.
 proc unix_process::DaemonPid {outcome pidFile} {
     lassign $outcome kind value
-    set code [list UNIX_PROCESS DAEMON [string toupper $kind] $value]
+    set code [list [string toupper $kind] $value]
     switch -- $kind {
         ready {
             return $value
@@ -179,14 +179,14 @@ proc unix_process::DaemonPid {outcome pidFile} {
         held {
             set who [expr {$value > 0 ? "process $value" : "a process that is starting"}]
             set reason "$who holds the pid file \"$pidFile\""
-            set code [list UNIX_PROCESS DAEMON PIDFILE $pidFile $value]
+            set code [list PIDFILE $pidFile $value]
         }
         lost {
             set reason "nothing is known of it, its watcher was killed"
-            set code [list UNIX_PROCESS DAEMON LOST]
+            set code LOST
         }
     }
-    throw $code "couldn't start the daemon: $reason"
+    throw [list UNIX_PROCESS DAEMON {*}$code] "couldn't start the daemon: $reason"
 }
 
 proc unix_process::LogDefaults {} {
