@@ -673,7 +673,6 @@ proc forkserver::server::Run {channel life options} {
         unix_process::exit 1
     }
     Compile
-    GatherFreeValues
     Send $starter ready
     vwait [namespace current]::forever
 }
@@ -688,20 +687,6 @@ proc forkserver::server::Compile {} {
         ::unix_process::exit
     } {
         catch {tcl::unsupported::disassemble proc $name}
-    }
-}
-
-# Loading packages leaves free values all over the memory, and Tcl takes the one
-# next that was freed last. This uses those up, for good (some 40 KB), and frees
-# as many that lie side by side.
-proc forkserver::server::GatherFreeValues {} {
-    variable usedUp {}
-    set freed {}
-    for {set i 0} {$i < 800} {incr i} {
-        lappend usedUp [expr {$i + 1}]
-    }
-    for {set i 0} {$i < 400} {incr i} {
-        lappend freed [expr {$i + 1}]
     }
 }
 
