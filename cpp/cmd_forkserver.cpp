@@ -60,20 +60,22 @@ int abandonCommand(const Call &call) {
     return TCL_OK;
 }
 
-// Every signal as a new program has it, but for those that are to be ignored.
+// Every signal as a new program has it, but for those that are to be blocked.
+// A server blocks what it must not see, and does not ignore it: a child that
+// is hit before it has reset its signals finds the signal waiting.
 int resetSignalsCommand(const Call &call) {
     Tcl_Size count = 0;
     Tcl_Obj **names = nullptr;
     if (Tcl_ListObjGetElements(call.interp, call.arguments[0], &count, &names) != TCL_OK)
         return TCL_ERROR;
-    std::vector<int> ignored;
+    std::vector<int> blocked;
     for (Tcl_Size i = 0; i < count; ++i) {
         Result<int> signal = parseSignal(text(names[i]));
         if (!signal)
             return call.fail(signal.error());
-        ignored.push_back(signal.value());
+        blocked.push_back(signal.value());
     }
-    resetSignals(ignored);
+    resetSignals(blocked);
     return TCL_OK;
 }
 
@@ -114,7 +116,7 @@ std::vector<Command> forkserverCommands() {
     return {
         {"forkserver::QuietNotifier", {}, 0, 0, "", quietNotifierCommand},
         {"forkserver::Abandon", {}, 1, 1, "keptNames", abandonCommand},
-        {"forkserver::ResetSignals", {}, 1, 1, "ignoredNames", resetSignalsCommand},
+        {"forkserver::ResetSignals", {}, 1, 1, "blockedNames", resetSignalsCommand},
         {"forkserver::WaitReadable", {}, 2, 2, "channel ms", waitReadableCommand},
         {"forkserver::Duplicate", {}, 1, 1, "fd", duplicateCommand},
         {"forkserver::CloseDescriptor", {}, 1, 1, "fd", closeDescriptorCommand},

@@ -141,15 +141,15 @@ void releaseAllSignals() {
             releaseSignal(signal, target - 1);
 }
 
-void resetSignals(const std::vector<int> &ignored) {
+void resetSignals(const std::vector<int> &blocked) {
     for (int signal = 1; signal < kSignals; ++signal)
         ::signal(signal, SIG_DFL); // fails for SIGKILL and SIGSTOP, rightly
     ::signal(SIGPIPE, SIG_IGN);    // Tcl does so in every program
-    for (int signal : ignored)
-        ::signal(signal, SIG_IGN);
-    sigset_t none;
-    sigemptyset(&none);
-    ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
+    sigset_t mask;
+    sigemptyset(&mask);
+    for (int signal : blocked)
+        sigaddset(&mask, signal);
+    ::pthread_sigmask(SIG_SETMASK, &mask, nullptr);
 }
 
 Result<SignalPipe> openSignalPipe() {

@@ -26,9 +26,9 @@ void releaseSignal(int signal, int pipe);
 // The same for all of them; done in every forked child. Async-signal-safe.
 void releaseAllSignals();
 
-// All signals get their default action, the given ones and SIGPIPE are ignored;
-// none is blocked.
-void resetSignals(const std::vector<int> &ignored);
+// All signals get their default action, but SIGPIPE is ignored. The given ones
+// are blocked, the others not.
+void resetSignals(const std::vector<int> &blocked);
 
 struct SignalPipe {
     UniqueFd reader;
