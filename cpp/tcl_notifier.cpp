@@ -7,9 +7,11 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <climits>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
@@ -214,6 +216,29 @@ void dropInheritedHandlers() {
         Tcl_DeleteFileHandler(fd);
 }
 
+// The open ends of pipes: descriptor -> the pipe that it belongs to.
+std::map<int, ino_t> pipeEnds() {
+    std::map<int, ino_t> ends;
+    struct stat info;
+    for (int fd = 0; fd < kSelectLimit; ++fd)
+        if (::fstat(fd, &info) == 0 && S_ISFIFO(info.st_mode))
+            ends[fd] = info.st_ino;
+    return ends;
+}
+
+// The thread, on its way out, forgets the number of the pipe's other end,
+// sometimes before Tcl_FinalizeNotifier has closed it. Nobody else has it.
+void closeNotifierPipe(const std::map<int, ino_t> &before) {
+    const std::map<int, ino_t> after = pipeEnds();
+    for (const auto &[closed, pipe] : before) {
+        if (after.count(closed) > 0)
+            continue;
+        for (const auto &[fd, other] : after)
+            if (other == pipe)
+                const UniqueFd forgotten(fd);
+    }
+}
+
 #else
 
 Tcl_EventProc *tclFileEventProc = nullptr;
@@ -270,7 +295,9 @@ void stopNotifierThread() {
 #if TCL_MAJOR_VERSION < 9
     // The last user of the notifier ends its thread. File handlers stay.
     if (!installed) {
+        const auto before = pipeEnds();
         Tcl_FinalizeNotifier(nullptr);
+        closeNotifierPipe(before);
         Tcl_InitNotifier();
     }
 #endif
