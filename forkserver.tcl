@@ -30,20 +30,30 @@ namespace eval forkserver {
     namespace export {[a-z]*}
     namespace ensemble create
 
-    # In a child: its socket, handles, args, the way to its server, and the
+    # In a child: its pid, socket, handles, args, the way to its server, and the
     # Connection to it once it was asked for.
     variable childState {}
 
     # Bytes of the largest message.
     variable maxMessage [expr {64 << 20}]
-    # Bytes that a caller may leave unread before the server drops it.
+    # A caller that has left more bytes than this unread is dropped when there
+    # is one message more for it.
     variable maxUnread [expr {4 << 20}]
+    # Requests of one caller that are served before it is the others' turn.
+    variable maxTurn 20
+    # How long an ending server waits for its starter to read the last reply.
+    variable maxFarewellMs 10000
     # Characters of an error's message, code and stack, each, that travel.
     variable maxErrorText 100000
     # Characters of the longest result of "eval"; well below maxUnread.
     variable maxResult 1000000
     # Statuses that a caller keeps for "wait" of children that have ended.
     variable maxStatuses 10000
+    # Tcl 9 is strict about what is no character, Tcl 8.6 takes everything.
+    variable encoding utf-8
+    if {[package vsatisfies [package provide Tcl] 9-]} {
+        variable encoding {-profile tcl8 utf-8}
+    }
 }
 
 # forkserver::start ?-preload script? ?-name title? ?-onlost cmd? ?-keep channels? --
@@ -53,14 +63,16 @@ namespace eval forkserver {
 proc forkserver::start {args} {
     set options [ParseOptions {-preload {} -name forkserver -onlost {} -keep {}} \
         "start ?-preload script? ?-name title? ?-onlost cmd? ?-keep channels?" 0 $args]
+    CheckLists $options -onlost -keep
+    CheckKeep [dict get $options -keep]
     CheckThreads
+    set life ""
     lassign [Try SOCKET {unix_sockets::pair}] mine theirs
-    set life [OpenLife]
     try {
+        set life [Try PIPE {OpenLife}]
         set pid [Try FORK {unix_process::fork}]
         if {$pid == 0} {
-            close $mine
-            server::Run $theirs $life $options
+            server::Run $mine $theirs $life $options
         }
     } on error {message failure} {
         close $mine
@@ -71,11 +83,11 @@ proc forkserver::start {args} {
             close $life
         }
     }
-    # Without this the ended server would stay as a zombie.
-    unix_process::onexit $pid [list ::forkserver::Ignore]
     set connection [Connection new $mine $pid 1 [dict get $options -onlost]]
     try {
         [info object namespace $connection]::my AwaitReady
+        # Without this the ended server would stay as a zombie.
+        Try PIPE {unix_process::onexit $pid ::forkserver::Ignore}
     } on error {message failure} {
         $connection destroy
         catch {unix_process::wait $pid}
@@ -90,12 +102,11 @@ proc forkserver::start {args} {
 
 proc forkserver::attach {args} {
     lassign [ParseOptions {-onlost {}} "attach ?-onlost cmd? channel" 1 $args] options channel
+    CheckLists $options -onlost
     set data ""
     set descriptors [Try READ {unix_sockets::recvfd -raw -max 1 $channel data}]
     if {[llength $descriptors] != 1 || [scan $data "forkserver %d%n" pid length] != 2} {
-        foreach fd $descriptors {
-            CloseDescriptor $fd
-        }
+        CloseAll $descriptors
         throw {FORKSERVER READ} "couldn't attach: no fork server was shared on \"$channel\""
     }
     set link [unix_sockets::adopt [lindex $descriptors 0]]
@@ -189,6 +200,31 @@ proc forkserver::Try {kind script} {
     }
 }
 
+proc forkserver::CheckLists {options args} {
+    foreach name $args {
+        if {![string is list [dict get $options $name]]} {
+            throw [list FORKSERVER VALUE [dict get $options $name]] \
+                "bad value \"[dict get $options $name]\" for $name: must be a list"
+        }
+    }
+}
+
+proc forkserver::CheckKeep {channels} {
+    foreach channel $channels {
+        if {[catch {chan configure $channel -blocking}]} {
+            throw [list FORKSERVER VALUE $channel] \
+                "bad value \"$channel\" for -keep: not an open channel"
+        }
+    }
+}
+
+proc forkserver::CheckOwner {owner} {
+    if {$owner != [pid]} {
+        throw [list FORKSERVER OWNER $owner] "this connection belongs to process $owner:\
+            use \"share\" to give one to another process"
+    }
+}
+
 proc forkserver::OpenLife {} {
     try {
         return [unix_process::pidfd [pid]]
@@ -199,12 +235,18 @@ proc forkserver::OpenLife {} {
 
 proc forkserver::Ignore {args} {}
 
+proc forkserver::CloseAll {descriptors} {
+    foreach fd $descriptors {
+        CloseDescriptor $fd
+    }
+}
+
 # Locks that another thread holds at the fork stay locked in the server. Tcl
 # 8.6's notifier thread holds none: it is ended, and starts again by itself.
 proc forkserver::CheckThreads {} {
     QuietNotifier
     set others {}
-    foreach task [glob -nocomplain /proc/[pid]/task/*] {
+    foreach task [Try READ {glob -nocomplain /proc/[pid]/task/*}] {
         if {[file tail $task] != [pid] && ![catch {open $task/comm} file]} {
             lappend others "[file tail $task] ([string trim [read $file]])"
             close $file
@@ -257,16 +299,22 @@ proc forkserver::Shortened {text} {
 
 # A frame: bytes of the message, number of descriptors, the message in UTF-8.
 oo::class create forkserver::Link {
-    variable channel buffer
+    # buffer   what was read; messages before the byte `at` have been taken
+    variable channel buffer at
 
     constructor {unixChannel} {
         set channel $unixChannel
         set buffer ""
+        set at 0
         chan configure $channel -translation binary -blocking 0 -passfds 1
     }
 
+    # Of no use to anybody: what the other end did not read so far, above all in
+    # a child, whose copy of it must not be written a second time.
     destructor {
-        catch {close $channel}
+        if {[catch {::forkserver::Discard [list $channel]}]} {
+            catch {close $channel}
+        }
     }
 
     method channel {} {
@@ -275,7 +323,11 @@ oo::class create forkserver::Link {
 
     # Waits for room only if told to.
     method send {message blocking {handles {}}} {
-        set payload [encoding convertto utf-8 $message]
+        set payload [encoding convertto {*}$::forkserver::encoding $message]
+        if {[string length $payload] > $::forkserver::maxMessage} {
+            throw {FORKSERVER WRITE} "couldn't send a message of [string length $payload] bytes:\
+                the limit is $::forkserver::maxMessage"
+        }
         set head [binary format IS [string length $payload] [llength $handles]]
         chan configure $channel -blocking $blocking
         try {
@@ -290,33 +342,63 @@ oo::class create forkserver::Link {
         }
     }
 
-    # Reads what is there. Returns {message descriptors ...}; throws for bytes
-    # that are no frame.
-    method receive {} {
-        append buffer [read $channel 262144]
-        set messages {}
-        while {[binary scan $buffer IuSu length count] == 2} {
-            if {$length > $::forkserver::maxMessage} {
-                throw {FORKSERVER READ} "message is too long: $length bytes"
-            }
-            set end [expr {6 + $length}]
-            if {[string length $buffer] < $end} break
-            set message [encoding convertfrom utf-8 [string range $buffer 6 $end-1]]
-            set buffer [string range $buffer $end end]
-            lappend messages $message [my Descriptors $count]
+    # Waits until there is something to read, for so many milliseconds (-1: for
+    # ever).
+    method await {ms} {
+        if {[chan pending input $channel] == 0} {
+            ::forkserver::WaitReadable $channel [expr {min($ms, 1000000000)}]
         }
-        return $messages
+    }
+
+    method fill {} {
+        append buffer [read $channel 262144]
+    }
+
+    # Takes the next message: false if it is not complete yet. Throws
+    # {FORKSERVER READ} for bytes that are no message, and {FORKSERVER SOCKET}
+    # after a message whose descriptors found no room in this process.
+    method next {messageName descriptorsName} {
+        upvar 1 $messageName message $descriptorsName descriptors
+        if {[binary scan $buffer @${at}IuSu length count] < 2} {
+            return [my Incomplete]
+        }
+        if {$length > $::forkserver::maxMessage} {
+            throw {FORKSERVER READ} "message is too long: $length bytes"
+        }
+        set end [expr {$at + 6 + $length}]
+        if {[string length $buffer] < $end} {
+            return [my Incomplete]
+        }
+        set payload [string range $buffer $at+6 $end-1]
+        set at $end
+        set message [encoding convertfrom {*}$::forkserver::encoding $payload]
+        set descriptors [my Descriptors $count]
+        return 1
+    }
+
+    # Descriptors come with the first byte of their message. More of them than
+    # that would only fill the table of this process.
+    method Incomplete {} {
+        set buffer [string range $buffer $at end]
+        set at 0
+        if {[chan pending input $channel] == 0 &&
+            [::forkserver::Held $channel] > ([string length $buffer] > 0)} {
+            throw {FORKSERVER READ} "descriptors came without a message"
+        }
+        return 0
     }
 
     method Descriptors {count} {
-        set descriptors {}
-        if {$count > 0} {
+        if {$count == 0} {
+            return {}
+        }
+        try {
             set descriptors [unix_sockets::recvfd -raw $channel]
+        } trap {UNIX_SOCKETS TRUNCATED} {message failure} {
+            throw [list FORKSERVER SOCKET {*}[dict get $failure -errorcode]] $message
         }
         if {[llength $descriptors] != $count} {
-            foreach fd $descriptors {
-                ::forkserver::CloseDescriptor $fd
-            }
+            ::forkserver::CloseAll $descriptors
             throw {FORKSERVER READ} "message came without its descriptors"
         }
         return $descriptors
@@ -369,6 +451,7 @@ oo::class create forkserver::Connection {
             ?-name title? script"
         lassign [::forkserver::ParseOptions \
             {-onexit {} -onerror {} -handles {} -args {} -name {}} $usage 1 $args] options script
+        ::forkserver::CheckLists $options -onexit -onerror -handles -args
         my Usable
         lassign [::forkserver::Try SOCKET {unix_sockets::pair}] mine theirs
         try {
@@ -380,6 +463,7 @@ oo::class create forkserver::Connection {
         } finally {
             close $theirs
         }
+        dict unset statuses $pid ;# of an older process with this number
         dict set callbacks $pid [dict filter $options key -onexit -onerror]
         if {[dict exists $early $pid]} {
             my Dispatch [dict get $early $pid]
@@ -502,10 +586,7 @@ oo::class create forkserver::Connection {
         if {$lost ne ""} {
             throw {FORKSERVER LOST} $lost
         }
-        if {$owner != [pid]} {
-            throw [list FORKSERVER OWNER $owner] "this connection belongs to process $owner:\
-                use \"share\" to give one to another process"
-        }
+        ::forkserver::CheckOwner $owner
     }
 
     method Call {handles verb args} {
@@ -520,12 +601,13 @@ oo::class create forkserver::Connection {
         try {
             $link send [list $mine $verb {*}$args] 1 $handles
         } trap {POSIX EPIPE} {} {
+            my ReadLast
             my Lost
         } trap POSIX {message failure} {
             throw [list FORKSERVER WRITE {*}[dict get $failure -errorcode]] $message
         }
         while {1} {
-            foreach {message descriptors} [my Receive] {
+            foreach message [my Receive] {
                 lassign $message kind which result failure
                 if {$kind eq "reply" && $which == $mine} {
                     set answer $result
@@ -549,15 +631,30 @@ oo::class create forkserver::Connection {
             if {$timeout >= 0 && $left <= 0} {
                 return ""
             }
-            ::forkserver::WaitReadable [$link channel] $left
+            $link await $left
         }
     }
 
+    # The messages that have come.
     method Receive {} {
+        set messages {}
         try {
-            return [$link receive]
-        } trap {FORKSERVER READ} {} - trap POSIX {} {
+            $link fill
+            while {[$link next message descriptors]} {
+                lappend messages $message
+            }
+        } trap {FORKSERVER} {} - trap POSIX {} {
             my Lost
+        }
+        return $messages
+    }
+
+    # What the server had sent before it died.
+    method ReadLast {} {
+        catch {
+            foreach message [my Receive] {
+                my Dispatch $message
+            }
         }
     }
 
@@ -576,7 +673,7 @@ oo::class create forkserver::Connection {
 
     method AwaitReady {} {
         while {1} {
-            foreach {message descriptors} [my Receive] {
+            foreach message [my Receive] {
                 lassign $message kind text failure
                 if {$kind eq "failed"} {
                     return -code error {*}$failure $text
@@ -586,7 +683,7 @@ oo::class create forkserver::Connection {
             if {[$link ended]} {
                 my Lost
             }
-            ::forkserver::WaitReadable [$link channel] -1
+            $link await -1
         }
     }
 
@@ -597,7 +694,7 @@ oo::class create forkserver::Connection {
             return
         }
         try {
-            foreach {message descriptors} [my Receive] {
+            foreach message [my Receive] {
                 my Dispatch $message
             }
         } trap {FORKSERVER LOST} {} {
@@ -642,34 +739,39 @@ namespace eval forkserver::server {
     # be one more thing that each sibling has to close, and few children use it.
     variable door
     variable childDoor
-    # children: pid -> {link L name N started MS waiters {{link number} ...} error {}}
+    # children: pid -> {link L name N started MS waiters {link number ...} error {}}
     variable children [dict create]
-    # {link number} of those who wait for all children.
-    variable waitingForAll {}
-    # Once stopping: {link number} to answer at the end, or empty.
+    # link -> number of the request, of those who wait for all children.
+    variable waitingForAll [dict create]
+    # Once stopping: {link number} to answer at the end, or empty, and the timer
+    # of the time limit.
     variable stopping 0
     variable stopReply {}
+    variable killTimer ""
+    variable ending 0
     variable serverPid
+    # A channel that becomes readable when the starter dies, or empty.
+    variable life
 }
 
-# Never returns.
-proc forkserver::server::Run {channel life options} {
+# Never returns, whatever happens: there must be no second copy of the program.
+proc forkserver::server::Run {startersEnd channel startersLife options} {
     variable serverPid [pid]
-    foreach id [after info] {
-        after cancel $id
+    variable life $startersLife
+    set code [catch {
+        close $startersEnd
+        set starter [AddCaller $channel 1 0]
+        Prepare $channel $options
+        uplevel #0 [dict get $options -preload]
+    } message failure]
+    if {$code != 1} {
+        set code [catch {::forkserver::CheckThreads} message failure]
     }
-    ::forkserver::Abandon [list stdin stdout stderr $channel $life {*}[dict get $options -keep]]
-    # A terminal's signals reach the whole group: the starter decides.
-    ::forkserver::ResetSignals {SIGINT SIGTERM SIGHUP SIGQUIT}
-    SetTitle [dict get $options -name]
-    set starter [AddCaller $channel 1 0]
-    OpenDoor
-    if {$life ne ""} {
-        chan event $life readable [list unix_process::exit 0]
-    }
-    if {[catch {uplevel #0 [dict get $options -preload]} message failure]} {
-        Send $starter [list failed [::forkserver::Shortened $message] \
-            [::forkserver::Portable $failure]]
+    if {$code == 1} {
+        catch {
+            $starter send [list failed [::forkserver::Shortened $message] \
+                [::forkserver::Portable $failure]] 1
+        }
         unix_process::exit 1
     }
     Compile
@@ -677,12 +779,47 @@ proc forkserver::server::Run {channel life options} {
     vwait [namespace current]::forever
 }
 
+proc forkserver::server::Prepare {channel options} {
+    variable life
+    foreach id [after info] {
+        after cancel $id
+    }
+    set kept [list $channel {*}$life {*}[dict get $options -keep]]
+    foreach standard {stdin stdout stderr} {
+        if {![catch {chan configure $standard}]} {
+            lappend kept $standard
+        }
+    }
+    ::forkserver::Try SOCKET {
+        ::forkserver::Abandon $kept
+        OpenDoor
+    }
+    # A terminal's signals reach the whole group: the starter decides.
+    ::forkserver::ResetSignals {SIGINT SIGTERM SIGHUP SIGQUIT}
+    SetTitle [dict get $options -name]
+    if {$life ne ""} {
+        chan event $life readable ::forkserver::server::StarterDied
+    }
+}
+
+# It stays only to keep the time limit of a stop.
+proc forkserver::server::StarterDied {} {
+    variable life
+    variable killTimer
+    if {$killTimer eq ""} {
+        Leave
+    }
+    close $life
+    set life ""
+}
+
 # A forked process gets its copy of a page when it first writes to it, by a fault
 # that takes longer than most commands: the fewer pages a child touches, the
 # sooner it is there. Compiling touches many.
 proc forkserver::server::Compile {} {
     foreach name {
-        ::forkserver::server::RunChild ::forkserver::server::SetTitle ::forkserver::ChildValue
+        ::forkserver::server::RunChild ::forkserver::server::LeaveServer
+        ::forkserver::server::SetTitle ::forkserver::server::TakeOver ::forkserver::ChildValue
         ::unix_process::BecomeChild ::unix_process::NoteInherited ::unix_process::SeedRandom
         ::unix_process::exit
     } {
@@ -728,6 +865,9 @@ proc forkserver::server::AddCaller {channel isStarter childPid} {
 
 proc forkserver::server::DropCaller {link} {
     variable callers
+    if {![dict exists $callers $link]} {
+        return
+    }
     dict unset callers $link
     $link destroy
     EndIfUnused
@@ -737,42 +877,98 @@ proc forkserver::server::DropCaller {link} {
 proc forkserver::server::EndIfUnused {} {
     variable callers
     variable children
-    if {[dict size $callers] == 0 && [dict size $children] == 0} {
+    variable stopping
+    if {[dict size $callers] == 0 && [dict size $children] == 0 && !$stopping} {
         unix_process::exit 0
     }
 }
 
+# Throws only for a message that is too long.
 proc forkserver::server::Send {link message} {
     variable callers
     if {![dict exists $callers $link]} {
         return
     }
-    if {[catch {$link send $message 0}] || [$link unread] > $::forkserver::maxUnread} {
+    if {[$link unread] > $::forkserver::maxUnread} {
+        DropCaller $link
+        return
+    }
+    try {
+        $link send $message 0
+    } trap {FORKSERVER WRITE} {text failure} {
+        return -options $failure $text
+    } on error {} {
         DropCaller $link
     }
 }
 
+# Serves a caller for one turn.
 proc forkserver::server::Serve {link} {
-    variable callers
-    if {[catch {$link receive} messages]} {
-        DropCaller $link
-        return
+    if {[ServeSome $link $::forkserver::maxTurn]} {
+        set again [list ::forkserver::server::Serve $link]
+        after cancel $again
+        after 0 $again
     }
-    foreach {message descriptors} $messages {
-        if {[catch {Obey $link $message $descriptors} reason]} {
-            puts stderr "fork server: $reason"
+}
+
+# Whether there may be more requests than were served. Reads once, and only when
+# it has nothing left: who asks faster than it can be answered has to wait.
+proc forkserver::server::ServeSome {link most} {
+    variable callers
+    set filled 0
+    set served 0
+    while {[dict exists $callers $link]} {
+        if {$served == $most} {
+            return 1
+        }
+        if {[ServeNext $link]} {
+            incr served
+        } elseif {$filled} {
+            break
+        } elseif {[catch {$link fill}]} {
+            DropCaller $link
+        } else {
+            set filled 1
         }
     }
     if {[dict exists $callers $link] && [$link ended]} {
         DropCaller $link
     }
+    return 0
+}
+
+# Whether there was a request.
+proc forkserver::server::ServeNext {link} {
+    set message ""
+    try {
+        if {![$link next message descriptors]} {
+            return 0
+        }
+    } trap {FORKSERVER SOCKET} {text failure} {
+        Send $link [list failure [FirstWord $message] $text [::forkserver::Portable $failure]]
+        return 1
+    } on error {} {
+        DropCaller $link
+        return 0
+    }
+    if {[catch {Obey $link $message $descriptors} reason]} {
+        catch {puts stderr "fork server: $reason"}
+    }
+    return 1
+}
+
+proc forkserver::server::FirstWord {message} {
+    if {[catch {lindex $message 0} word]} {
+        return ""
+    }
+    return $word
 }
 
 # Each verb is a procedure of the namespace verb. It gets the link, the number
 # of the request, the descriptors (which it must close) and the words.
 proc forkserver::server::Obey {link message descriptors} {
     if {[catch {lassign $message number verb}] || ![string is integer -strict $number]} {
-        CloseAll $descriptors
+        ::forkserver::CloseAll $descriptors
         DropCaller $link
         return
     }
@@ -786,18 +982,12 @@ proc forkserver::server::Obey {link message descriptors} {
         Send $link [list failure $number [::forkserver::Shortened $text] \
             [::forkserver::Portable $failure]]
     } finally {
-        CloseAll $descriptors
+        ::forkserver::CloseAll $descriptors
     }
 }
 
 proc forkserver::server::Reply {link number result} {
     Send $link [list reply $number $result]
-}
-
-proc forkserver::server::CloseAll {descriptors} {
-    foreach fd $descriptors {
-        ::forkserver::CloseDescriptor $fd
-    }
 }
 
 namespace eval forkserver::server::verb {
@@ -813,6 +1003,7 @@ proc forkserver::server::verb::fork {link number descriptors script arguments ti
     if {[llength $descriptors] == 0} {
         throw {FORKSERVER READ} "couldn't fork: the request came without a socket"
     }
+    FlushAll
     set pid [Try FORK {unix_process::fork}]
     if {$pid == 0} {
         RunChild $descriptors $script $arguments $title
@@ -835,14 +1026,13 @@ proc forkserver::server::verb::share {link number descriptors} {
 proc forkserver::server::verb::wait {link number descriptors pid} {
     variable ::forkserver::server::children
     CheckChild $pid WAIT "wait for"
-    dict with children $pid {
-        lappend waiters [list $link $number]
-    }
+    # One for each caller: it gave up what it asked before.
+    dict set children $pid waiters $link $number
 }
 
 proc forkserver::server::verb::waitall {link number descriptors} {
     variable ::forkserver::server::waitingForAll
-    lappend waitingForAll [list $link $number]
+    dict set waitingForAll $link $number
     AnswerIfNoChild
 }
 
@@ -869,7 +1059,10 @@ proc forkserver::server::verb::children {link number descriptors} {
 }
 
 proc forkserver::server::verb::eval {link number descriptors script} {
-    set result [uplevel #0 $script]
+    # A script may also end by "return".
+    if {[catch {uplevel #0 $script} result failure] == 1} {
+        return -options $failure $result
+    }
     if {[string length $result] > $::forkserver::maxResult} {
         throw {FORKSERVER WRITE} "couldn't answer: the result has\
             [string length $result] characters, more than $::forkserver::maxResult"
@@ -880,17 +1073,18 @@ proc forkserver::server::verb::eval {link number descriptors script} {
 proc forkserver::server::verb::stop {link number descriptors wait timeout} {
     variable ::forkserver::server::stopping
     variable ::forkserver::server::stopReply
+    variable ::forkserver::server::killTimer
     CheckStarter $link
-    set stopping 1
     KillAll SIGTERM
     KillAll SIGCONT ;# a stopped child sees the first one only then
+    set stopping 1
     if {$wait} {
         set stopReply [list $link $number]
     } else {
         Reply $link $number ""
     }
     if {$timeout >= 0} {
-        after $timeout [list forkserver::server::KillAll SIGKILL]
+        set killTimer [after $timeout [list forkserver::server::KillAll SIGKILL]]
     }
     AnswerIfNoChild
 }
@@ -898,7 +1092,7 @@ proc forkserver::server::verb::stop {link number descriptors wait timeout} {
 proc forkserver::server::verb::stopserver {link number descriptors} {
     CheckStarter $link
     Reply $link $number ""
-    unix_process::exit 0
+    End
 }
 
 # From a child, about its script.
@@ -929,8 +1123,16 @@ proc forkserver::server::CheckChild {pid kind verb} {
 
 proc forkserver::server::KillAll {signal} {
     variable children
+    set failures {}
     foreach pid [dict keys $children] {
-        ::forkserver::Try KILL {unix_process::kill $pid $signal}
+        try {
+            ::forkserver::Try KILL {unix_process::kill $pid $signal}
+        } on error {message failure} {
+            lappend failures $failure $message
+        }
+    }
+    if {$failures ne {}} {
+        return -options {*}[lrange $failures 0 1]
     }
 }
 
@@ -954,66 +1156,129 @@ proc forkserver::server::ChildEnded {pid status} {
     LetIn
     dict for {link caller} $callers {
         if {[dict get $caller child] == $pid} {
-            Serve $link
+            ServeSome $link -1
         }
     }
     set child [dict get $children $pid]
     dict unset children $pid
     Send [dict get $child link] [list exit $pid $status {*}[dict get $child error]]
-    foreach waiter [dict get $child waiters] {
-        Reply {*}$waiter $status
+    dict for {link number} [dict get $child waiters] {
+        Reply $link $number $status
     }
     AnswerIfNoChild
     EndIfUnused
 }
 
+# For a child, which cannot wait for itself, the others are all.
 proc forkserver::server::AnswerIfNoChild {} {
+    variable callers
     variable children
     variable waitingForAll
     variable stopping
     variable stopReply
-    if {[dict size $children] > 0} {
+    if {[dict size $children] > 1} {
         return
     }
-    foreach waiter $waitingForAll {
-        Reply {*}$waiter 1
+    dict for {link number} $waitingForAll {
+        if {![dict exists $callers $link]} {
+            dict unset waitingForAll $link
+        } elseif {[dict keys $children] in [list {} [dict get $callers $link child]]} {
+            dict unset waitingForAll $link
+            Reply $link $number 1
+        }
     }
-    set waitingForAll {}
-    if {$stopping} {
+    if {$stopping && [dict size $children] == 0} {
         if {$stopReply ne ""} {
             Reply {*}$stopReply ""
         }
-        unix_process::exit 0
+        End
+    }
+}
+
+# Ends the server once its starter has read what it was sent, or is gone.
+proc forkserver::server::End {} {
+    variable stopping 1
+    variable ending
+    if {$ending} {
+        return
+    }
+    set ending 1
+    set deadline [expr {[clock milliseconds] + $::forkserver::maxFarewellMs}]
+    while {[StarterReads] && [clock milliseconds] < $deadline} {
+        after 5 [list set [namespace current]::tick 1]
+        vwait [namespace current]::tick
+    }
+    Leave
+}
+
+# Exit flushes the channels that are left, and would wait for every caller.
+proc forkserver::server::Leave {} {
+    variable callers
+    foreach link [dict keys $callers] {
+        $link destroy
+    }
+    unix_process::exit 0
+}
+
+proc forkserver::server::StarterReads {} {
+    variable callers
+    dict for {link caller} $callers {
+        if {[dict get $caller starter]} {
+            return [expr {[$link unread] > 0}]
+        }
+    }
+    return 0
+}
+
+# What the preloaded code has buffered must not be written by every child.
+proc forkserver::server::FlushAll {} {
+    variable callers
+    set own [lmap link [dict keys $callers] {$link channel}]
+    foreach channel [chan names] {
+        if {![catch {chan pending output $channel} pending] && $pending > 0 && $channel ni $own} {
+            catch {flush $channel}
+        }
     }
 }
 
 # ---- the child's part ------------------------------------------------------------------
 
-# Never returns.
+# Never returns, whatever happens: there must be no second server.
 proc forkserver::server::RunChild {descriptors script arguments title} {
-    variable callers
-    variable serverPid
-    variable door
-    variable childDoor
-    close $door
-    # Not the objects around them: to delete those touches many pages.
-    foreach link [dict keys $callers] {
-        close [$link channel]
-    }
-    set callers {}
-    ::forkserver::ResetSignals {}
-    SetTitle $title
-    set channels [lmap fd $descriptors {unix_sockets::adopt $fd}]
-    set ::argv $arguments
-    set ::argc [llength $arguments]
-    set ::forkserver::childState [dict create door $childDoor serverPid $serverPid \
-        socket [lindex $channels 0] handles [lrange $channels 1 end] args $arguments]
-    set code [catch {uplevel #0 $script} message failure]
+    catch {
+        LeaveServer
+        SetTitle $title
+        TakeOver $descriptors $arguments
+        uplevel #0 $script
+    } message failure
+    set code [dict get $failure -code] ;# that of "return -code", too
     if {$code == 1} {
         catch {puts stderr [dict get $failure -errorinfo]}
         TellFailure $message $failure
     }
     unix_process::exit [expr {$code == 1}]
+}
+
+proc forkserver::server::LeaveServer {} {
+    variable callers
+    variable door
+    variable life
+    close $door
+    # What a caller has not read yet is the server's to write. Not the objects
+    # around the channels: to delete those touches many pages.
+    ::forkserver::Discard [list {*}$life {*}[lmap link [dict keys $callers] {$link channel}]]
+    set callers {}
+    ::forkserver::ResetSignals {}
+}
+
+proc forkserver::server::TakeOver {descriptors arguments} {
+    variable serverPid
+    variable childDoor
+    set channels [lmap fd $descriptors {unix_sockets::adopt $fd}]
+    set ::argv $arguments
+    set ::argc [llength $arguments]
+    set ::forkserver::childState [dict create pid [pid] door $childDoor serverPid $serverPid \
+        socket [lindex $channels 0] handles [lrange $channels 1 end] args $arguments]
 }
 
 # The server reads it before it tells of the exit.

@@ -29,35 +29,71 @@ void descriptorsOf(Tcl_Channel channel, std::set<int> &descriptors) {
             descriptors.insert(*fd);
 }
 
-// Closes every channel but the named ones, of all interpreters, without a
-// trace: what Tcl or a stacked channel still writes goes to /dev/null, not to
-// connections that belong to another process.
-int abandonCommand(const Call &call) {
+struct OwnedChannel {
+    Tcl_Interp *interp;
+    Tcl_Channel channel;
+};
+
+// Closes channels without a trace: what Tcl or a stacked channel still writes
+// goes to /dev/null, not to connections that belong to another process.
+int discard(const Call &call, const std::vector<OwnedChannel> &channels) {
+    const UniqueFd nowhere(::open("/dev/null", O_RDWR | O_CLOEXEC));
+    if (!nowhere)
+        return call.fail(systemError("couldn't open \"/dev/null\""));
+    std::set<int> descriptors;
+    for (const OwnedChannel &each : channels)
+        descriptorsOf(each.channel, descriptors);
+    for (int fd : descriptors) {
+        // A poller would go on with a file that another process still holds.
+        Tcl_DeleteFileHandler(fd);
+        ::dup2(nowhere.get(), fd);
+    }
+    for (const OwnedChannel &each : channels) {
+        // Or Tcl would keep the channel until its output is gone.
+        Tcl_SetChannelOption(nullptr, each.channel, "-blocking", "1");
+        Tcl_UnregisterChannel(each.interp, each.channel);
+    }
+    Tcl_ResetResult(call.interp);
+    return TCL_OK;
+}
+
+// The channels that a list names; by channel, since the names of the standard
+// channels are aliases.
+int namedChannels(const Call &call, std::set<Tcl_Channel> &channels) {
     Tcl_Size count = 0;
     Tcl_Obj **names = nullptr;
     if (Tcl_ListObjGetElements(call.interp, call.arguments[0], &count, &names) != TCL_OK)
         return TCL_ERROR;
-    const UniqueFd nowhere(::open("/dev/null", O_RDWR | O_CLOEXEC));
-    if (!nowhere)
-        return call.fail(systemError("couldn't open \"/dev/null\""));
-    // By channel: the names of the standard channels are aliases.
+    for (Tcl_Size i = 0; i < count; ++i) {
+        const Tcl_Channel channel = findChannel(call.interp, names[i]);
+        if (!channel)
+            return TCL_ERROR;
+        channels.insert(channel);
+    }
+    return TCL_OK;
+}
+
+// Discards every channel but the named ones, of all interpreters.
+int abandonCommand(const Call &call) {
     std::set<Tcl_Channel> kept;
-    for (Tcl_Size i = 0; i < count; ++i)
-        kept.insert(Tcl_GetChannel(call.interp, Tcl_GetString(names[i]), nullptr));
-    std::vector<std::pair<Tcl_Interp *, Tcl_Channel>> abandoned;
+    if (namedChannels(call, kept) != TCL_OK)
+        return TCL_ERROR;
+    std::vector<OwnedChannel> abandoned;
     forEachChannel(call.interp, [&](Tcl_Interp *owner, Tcl_Channel channel) {
         if (kept.count(channel) == 0)
-            abandoned.emplace_back(owner, channel);
+            abandoned.push_back({owner, channel});
     });
-    std::set<int> descriptors;
-    for (auto &[owner, channel] : abandoned)
-        descriptorsOf(channel, descriptors);
-    for (int fd : descriptors)
-        ::dup2(nowhere.get(), fd);
-    for (auto &[owner, channel] : abandoned)
-        Tcl_UnregisterChannel(owner, channel);
-    Tcl_ResetResult(call.interp);
-    return TCL_OK;
+    return discard(call, abandoned);
+}
+
+int discardCommand(const Call &call) {
+    std::set<Tcl_Channel> named;
+    if (namedChannels(call, named) != TCL_OK)
+        return TCL_ERROR;
+    std::vector<OwnedChannel> discarded;
+    for (Tcl_Channel channel : named)
+        discarded.push_back({call.interp, channel});
+    return discard(call, discarded);
 }
 
 // Every signal as a new program has it, but for those that are to be blocked.
@@ -91,6 +127,15 @@ int waitReadableCommand(const Call &call) {
     return call.answer(Tcl_NewBooleanObj(ready));
 }
 
+// How many messages with descriptors came on a channel that nobody took yet.
+int heldCommand(const Call &call) {
+    const Tcl_Channel channel = findChannel(call.interp, call.arguments[0]);
+    if (!channel)
+        return TCL_ERROR;
+    const UnixChannel *state = unixChannelOf(channel);
+    return call.answer(Tcl_NewIntObj(state ? heldMessages(*state) : 0));
+}
+
 // Both for descriptor numbers of recvfd -raw.
 int duplicateCommand(const Call &call) {
     int fd = -1;
@@ -116,6 +161,8 @@ std::vector<Command> forkserverCommands() {
     return {
         {"forkserver::QuietNotifier", {}, 0, 0, "", quietNotifierCommand},
         {"forkserver::Abandon", {}, 1, 1, "keptNames", abandonCommand},
+        {"forkserver::Discard", {}, 1, 1, "names", discardCommand},
+        {"forkserver::Held", {}, 1, 1, "channel", heldCommand},
         {"forkserver::ResetSignals", {}, 1, 1, "blockedNames", resetSignalsCommand},
         {"forkserver::WaitReadable", {}, 2, 2, "channel ms", waitReadableCommand},
         {"forkserver::Duplicate", {}, 1, 1, "fd", duplicateCommand},

@@ -448,6 +448,10 @@ bool holdsDescriptors(const UnixChannel &channel) {
     return !channel.passed.empty();
 }
 
+int heldMessages(const UnixChannel &channel) {
+    return static_cast<int>(channel.passed.size());
+}
+
 bool isConnecting(const UnixChannel &channel) {
     return channel.connecting.has_value();
 }

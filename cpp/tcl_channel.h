@@ -42,6 +42,8 @@ bool isUnixChannel(Tcl_Channel channel);
 int descriptorOf(const UnixChannel &channel);
 bool isNonBlocking(const UnixChannel &channel);
 bool holdsDescriptors(const UnixChannel &channel);
+// How many messages with descriptors ordinary reads brought that nobody took.
+int heldMessages(const UnixChannel &channel);
 bool isConnecting(const UnixChannel &channel);
 
 // One message through Tcl's own read path, so that eof and fblocked are
