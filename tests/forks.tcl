@@ -1,0 +1,148 @@
+# Helpers of the suites of forkserver, sourced after helpers.tcl. Index:
+#
+#   withServer VAR SCRIPT ?OPTION VALUE ...?
+#                       SCRIPT with a fork server in VAR, which is stopped at the end
+#   answer FS SCRIPT ?OPTION VALUE ...?
+#                       what SCRIPT returns in a new child, after its end
+#   spawned DICT        the child of "fork" has ended: its status; closes the socket
+#   call FS WORD ...    a method's outcome: {ok result} or {errorcode message}
+#   elapsed SCRIPT      how many milliseconds SCRIPT takes
+#   procStatus PID NAME a field of /proc/PID/status
+#   openFiles PID       what the descriptors of a process are: sorted kinds
+#   serverFiles FS      the same of a fork server
+#   firstFree           the number of the next descriptor
+#   offspring PID       pids of a process's children
+#   alive PID           whether a process runs: it exists and is no zombie
+#   rawConnection FS    a channel to the server, for bytes of any kind
+#   frame MESSAGE ?N?   the bytes of a request with N descriptors
+#   replyOn CHANNEL     the next message of the server on such a channel
+
+package require forkserver
+
+# A server that starts gives the starter's notifier new pipes: only the number
+# and the kinds of descriptors stay.
+rename descriptors exactDescriptors
+proc descriptors {} {
+    set found [dict create]
+    foreach kind [openFiles self] {
+        dict set found $kind[incr seen($kind)] $kind
+    }
+    return $found
+}
+
+proc openFiles {pid} {
+    set kinds {}
+    foreach link [glob -nocomplain -directory /proc/$pid/fd *] {
+        if {![catch {file readlink $link} target]} {
+            lappend kinds [regsub {\[\d+\]} $target {}]
+        }
+    }
+    return [lsort $kinds]
+}
+
+# A limit of so many leaves no descriptor.
+proc firstFree {} {
+    set used [lmap path [glob -directory /proc/self/fd *] {file tail $path}]
+    set free 0
+    while {$free in $used} {
+        incr free
+    }
+    return $free
+}
+
+# A server that has just started opens its notifier's descriptors first.
+proc serverFiles {fs} {
+    $fs eval {}
+    return [openFiles [$fs pid]]
+}
+
+proc withServer {varName script args} {
+    upvar 1 $varName fs
+    set fs [forkserver::start {*}$args]
+    try {
+        uplevel 1 $script
+    } finally {
+        # A test may have ended it.
+        if {[info object isa object $fs]} {
+            if {[catch {$fs stop -wait 1 -timeout 2000}]} {
+                catch {$fs destroy}
+            }
+        }
+    }
+}
+
+proc answer {fs script args} {
+    set child [$fs fork {*}$args [list apply {{script} {
+        set socket [forkserver::child socket]
+        puts -nonewline $socket [uplevel #0 $script]
+        flush $socket
+    }} $script]]
+    set text [read [dict get $child socket]]
+    spawned $child $fs
+    return $text
+}
+
+proc spawned {child {fs ""}} {
+    if {$fs eq ""} {
+        set fs $::fs
+    }
+    set status [$fs wait [dict get $child pid] -timeout 20000]
+    close [dict get $child socket]
+    return $status
+}
+
+proc call {fs args} {
+    try {
+        return [list ok [$fs {*}$args]]
+    } on error {message options} {
+        return [list [dict get $options -errorcode] $message]
+    }
+}
+
+proc elapsed {script} {
+    set began [clock milliseconds]
+    uplevel 1 $script
+    return [expr {[clock milliseconds] - $began}]
+}
+
+proc procStatus {pid name} {
+    set file [open /proc/$pid/status]
+    set text [read $file]
+    close $file
+    return [lindex [regexp -inline -line "^$name:\\s*(.*)$" $text] 1]
+}
+
+proc offspring {pid} {
+    set file [open /proc/$pid/task/$pid/children]
+    set pids [read $file]
+    close $file
+    return [lsort -integer $pids]
+}
+
+proc alive {pid} {
+    expr {![catch {procStatus $pid State} state] && [string index $state 0] ni {Z X}}
+}
+
+proc rawConnection {fs} {
+    lassign [unix_sockets::pair] mine theirs
+    $fs share $mine
+    set channel [lindex [unix_sockets::recvfd $theirs] 0]
+    close $mine
+    close $theirs
+    chan configure $channel -translation binary -blocking 1 -buffering none
+    return $channel
+}
+
+proc frame {message {count 0}} {
+    set payload [encoding convertto utf-8 $message]
+    return [binary format IS [string length $payload] $count]$payload
+}
+
+# Empty at the end of the connection.
+proc replyOn {channel} {
+    set head [read $channel 6]
+    if {[binary scan $head Iu length] != 1} {
+        return ""
+    }
+    return [encoding convertfrom utf-8 [read $channel $length]]
+}
