@@ -110,7 +110,12 @@ proc forkserver::attach {args} {
         throw {FORKSERVER READ} "couldn't attach: no fork server was shared on \"$channel\""
     }
     set link [unix_sockets::adopt [lindex $descriptors 0]]
-    return [Connection new $link $pid 0 [dict get $options -onlost]]
+    try {
+        return [Connection new $link $pid 0 [dict get $options -onlost]]
+    } on error {} {
+        close $link ;# not even a unix socket
+        throw {FORKSERVER READ} "couldn't attach: no fork server was shared on \"$channel\""
+    }
 }
 
 # forkserver::child socket|handles|args|server --
@@ -848,7 +853,7 @@ proc forkserver::server::LetIn {} {
         if {[llength $descriptors] == 0} {
             return
         }
-        AddCaller [unix_sockets::adopt [lindex $descriptors 0]] 0 $data
+        catch {AddCaller [unix_sockets::adopt [lindex $descriptors 0]] 0 $data}
     }
     # No free descriptor: they wait.
     chan event $door readable {}
@@ -857,7 +862,12 @@ proc forkserver::server::LetIn {} {
 
 proc forkserver::server::AddCaller {channel isStarter childPid} {
     variable callers
-    set link [::forkserver::Link new $channel]
+    try {
+        set link [::forkserver::Link new $channel]
+    } on error {} {
+        close $channel
+        throw {FORKSERVER READ} "couldn't add a caller: its channel is no unix-domain socket"
+    }
     dict set callers $link [dict create starter $isStarter child $childPid]
     chan event $channel readable [list ::forkserver::server::Serve $link]
     return $link
