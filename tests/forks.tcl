@@ -42,9 +42,8 @@ proc openFiles {pid} {
 
 # A limit of so many leaves no descriptor.
 proc firstFree {} {
-    set used [lmap path [glob -directory /proc/self/fd *] {file tail $path}]
     set free 0
-    while {$free in $used} {
+    while {[file exists /proc/self/fd/$free]} {
         incr free
     }
     return $free
