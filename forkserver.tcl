@@ -430,7 +430,8 @@ oo::class create forkserver::Connection {
     # callbacks  pid -> {onexit cmd onerror cmd} of children that live
     # early      pid -> exit message that came together with the reply to fork
     # statuses   pid -> status of those that have ended and nobody asked about
-    variable link owner serverPid starter onlost lost number callbacks early statuses
+    # givenUp    pid -> number of the last wait for it that reached its time limit
+    variable link owner serverPid starter onlost lost number callbacks early statuses givenUp
 
     constructor {channel pid isStarter onlostCmd} {
         set link [::forkserver::Link new $channel]
@@ -443,6 +444,7 @@ oo::class create forkserver::Connection {
         set callbacks [dict create]
         set statuses [dict create]
         set early [dict create]
+        set givenUp [dict create]
         chan event $channel readable [namespace code {my Readable}]
     }
 
@@ -496,6 +498,9 @@ oo::class create forkserver::Connection {
         }
         if {$status ne ""} {
             dict unset statuses $pid
+            dict unset givenUp $pid
+        } else {
+            dict set givenUp $pid $number
         }
         return $status
     }
@@ -710,10 +715,22 @@ oo::class create forkserver::Connection {
         }
     }
 
+    # To a call that gave up: a status is told but once, so it is kept.
+    method LateReply {kind to result} {
+        dict for {pid waited} $givenUp {
+            if {$waited == $to && $kind eq "reply"} {
+                dict set statuses $pid $result
+                dict unset givenUp $pid
+                return
+            }
+        }
+    }
+
     method Dispatch {message} {
         lassign $message kind pid status text failure
         if {$kind ne "exit"} {
-            return ;# the late reply to a call that gave up
+            my LateReply $kind $pid $status
+            return
         }
         if {![dict exists $callbacks $pid]} {
             dict set early $pid $message
