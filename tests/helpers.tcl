@@ -35,6 +35,13 @@ if {$::projectRoot ni $::auto_path} {
 package require unix_sockets
 package require unix_process
 
+testConstraint linux [expr {$tcl_platform(os) eq "Linux"}]
+testConstraint root [expr {[file attributes /proc/self/fd -owner] eq "root"}]
+# The portable build has no titles.
+testConstraint title [expr {![catch {unix_process::title}]}]
+# AddressSanitizer keeps what is freed for a while, and looks for leaks itself.
+testConstraint noSanitizer [expr {![regexp asan [exec cat /proc/[pid]/maps]]}]
+
 proc waitFor {ms script} {
     set deadline [expr {[clock milliseconds] + $ms}]
     while {![uplevel 1 [list expr $script]]} {
