@@ -91,6 +91,7 @@ int discardCommand(const Call &call) {
     if (namedChannels(call, named) != TCL_OK)
         return TCL_ERROR;
     std::vector<OwnedChannel> discarded;
+    discarded.reserve(named.size());
     for (Tcl_Channel channel : named)
         discarded.push_back({call.interp, channel});
     return discard(call, discarded);
