@@ -13,8 +13,8 @@ namespace eval unix_process {
     namespace ensemble create
 
     # Channels that this process got from its parent by fork. They are the
-    # parent's to flush. Known for the process `forked`.
-    variable inherited {}
+    # parent's to flush: name -> number for IsOpen. Known for the process `forked`.
+    variable inherited [dict create]
     variable forked [pid]
 
     # Command prefixes that packages want to be called in every forked child.
@@ -27,7 +27,6 @@ namespace eval unix_process {
 #   its standard output and error; leaves everything inherited alone.
 
 proc unix_process::exit {{code 0}} {
-    variable inherited
     NoteInherited
     if {![string is integer -strict $code]} {
         throw [list UNIX_PROCESS CODE $code] "bad exit code \"$code\": must be an integer"
@@ -35,7 +34,7 @@ proc unix_process::exit {{code 0}} {
     foreach channel [chan names] {
         if {$channel in {stdout stderr}} {
             catch {FlushAll $channel}
-        } elseif {$channel ni $inherited} {
+        } elseif {![IsInherited $channel]} {
             catch {chan configure $channel -blocking 1}
             catch {close $channel}
         }
@@ -117,8 +116,16 @@ proc unix_process::NoteInherited {} {
     variable forked
     if {$forked != [pid]} {
         set forked [pid]
-        set inherited [chan names]
+        set inherited [dict create]
+        foreach channel [chan names] {
+            dict set inherited $channel [Track $channel]
+        }
     }
+}
+
+proc unix_process::IsInherited {channel} {
+    variable inherited
+    expr {[dict exists $inherited $channel] && [IsOpen [dict get $inherited $channel]]}
 }
 
 # A flush of a channel that does not block leaves the rest to the event loop,

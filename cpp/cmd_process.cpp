@@ -128,6 +128,22 @@ int onsignalCommand(const Call &call) {
     return status ? TCL_OK : call.fail(status.error());
 }
 
+// The name of a file channel is that of its descriptor: once it is closed, the
+// next file gets the same.
+int trackCommand(const Call &call) {
+    const Tcl_Channel channel = findChannel(call.interp, call.arguments[0]);
+    if (!channel)
+        return TCL_ERROR;
+    return call.answer(Tcl_NewIntObj(dataOf(call.interp).inherited.track(channel)));
+}
+
+int isOpenCommand(const Call &call) {
+    int number = 0;
+    if (Tcl_GetIntFromObj(call.interp, call.arguments[0], &number) != TCL_OK)
+        return TCL_ERROR;
+    return call.answer(Tcl_NewBooleanObj(dataOf(call.interp).inherited.isOpen(number)));
+}
+
 int exitCommand(const Call &call) {
     int code = 0;
     if (Tcl_GetIntFromObj(call.interp, call.arguments[0], &code) != TCL_OK)
@@ -160,6 +176,8 @@ std::vector<Command> processCommands() {
         {"unix_process::kill", {}, 2, 2, "pid signal", killCommand},
         {"unix_process::onexit", {}, 1, 2, "pid ?cmd?", onexitCommand},
         {"unix_process::onsignal", {}, 0, 2, "?name? ?cmd?", onsignalCommand},
+        {"unix_process::Track", {}, 1, 1, "channel", trackCommand},
+        {"unix_process::IsOpen", {}, 1, 1, "number", isOpenCommand},
         {"unix_process::Exit", {}, 1, 1, "code", exitCommand},
         {"unix_process::pidfd", {}, 1, 1, "pid", pidfdCommand},
     };

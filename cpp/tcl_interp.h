@@ -18,6 +18,7 @@ struct InterpData {
     SignalWatch signals;
     ChildWatch children;
     ChannelTracking connections;
+    ChannelTracking inherited; // from the parent, in a forked child
 };
 
 // Made when the library is loaded into the interpreter. In a process forked
