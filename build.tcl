@@ -523,7 +523,7 @@ check test-ids {
 }
 
 check tcl-layout {
-    set sources [glob -directory $::root *.tcl examples/*.tcl]
+    set sources [glob -directory $::root *.tcl forkserver/*.tcl examples/*.tcl bench/*.tcl]
     set tests [glob -directory $::root tests/*.{tcl,test}]
     set found [LinesMatching $sources {\t|\s$|^.{101}}]
     lappend found {*}[LinesMatching $tests {\t|\s$}]
@@ -602,7 +602,7 @@ proc InstalledFiles {} {
             lappend files $file $home/[file tail $file]
         }
     }
-    foreach file [glob -directory $::root lib/*/uds*] {
+    foreach file [glob -directory $::root lib/*/uds* forkserver/*.tcl] {
         lappend files $file $home/[fileutil::stripPath $::root $file]
     }
     foreach file [Doc] {
@@ -715,6 +715,11 @@ verb doc {} "" "formats the manual pages to build/doc" {
 verb demo {} "" "shows the echo server at work" {
     Build
     exec [info nameofexecutable] [file join $::root examples demo.tcl] >@stdout 2>@stderr
+}
+
+verb bench args "?OPTIONS?" "measures how fast processes start, see bench/README.md" {
+    Build
+    exec [info nameofexecutable] [file join $::root bench spawn.tcl] {*}$args >@stdout 2>@stderr
 }
 
 verb install args "?--prefix DIR?" "installs packages, manual pages and examples (/usr/local)" {

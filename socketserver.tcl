@@ -76,8 +76,9 @@ lappend unix_process::childHooks ::socketserver::BecomeWorker
 
 proc socketserver::Server {args} {
     variable ports
-    set usage "server ?-host addr? ?-backlog n? ?-maxqueue n? port"
-    lassign [ParseOptions {-host {} -backlog 1024 -maxqueue 0} $usage 1 $args] options port
+    lassign [unix_process::ParseOptions \
+        "socketserver::socket server ?-host addr? ?-backlog n? ?-maxqueue n? port" \
+        {-host {} -backlog 1024 -maxqueue 0} 1 $args] options port
     CheckNumber "port" $port 0 65535
     CheckNumber "value of -maxqueue" [dict get $options -maxqueue] 0 1000000000
     set listener [unix_sockets::listener -backlog [dict get $options -backlog] -- \
@@ -101,7 +102,8 @@ proc socketserver::Server {args} {
 #   Gives the next queued connection to the handler, once.
 
 proc socketserver::Client {args} {
-    lassign [ParseOptions {-port {}} "client ?-port port? handler" 1 $args] options handlerCmd
+    lassign [unix_process::ParseOptions "socketserver::socket client ?-port port? handler" \
+        {-port {}} 1 $args] options handlerCmd
     if {[catch {llength $handlerCmd} words] || $words == 0} {
         throw [list SOCKETSERVER HANDLER $handlerCmd] \
             "bad handler \"$handlerCmd\": must be a command prefix"
@@ -120,7 +122,8 @@ proc socketserver::Client {args} {
 # socketserver::socket info ?-port port? --
 
 proc socketserver::Info {args} {
-    lassign [ParseOptions {-port {}} "info ?-port port?" 0 $args] options
+    lassign [unix_process::ParseOptions "socketserver::socket info ?-port port?" \
+        {-port {}} 0 $args] options
     set port [FindPort [dict get $options -port]]
     namespace upvar server $port state
     dict create port $port accepted $state(accepted) \
@@ -133,7 +136,8 @@ proc socketserver::Info {args} {
 #   Stops listening. What is queued is still served.
 
 proc socketserver::Close {args} {
-    lassign [ParseOptions {-port {}} "close ?-port port?" 0 $args] options
+    lassign [unix_process::ParseOptions "socketserver::socket close ?-port port?" \
+        {-port {}} 0 $args] options
     set port [FindPort [dict get $options -port]]
     namespace upvar server $port state
     if {$state(listener) eq ""} {
@@ -154,7 +158,7 @@ proc socketserver::Close {args} {
 proc socketserver::OnParentExit {args} {
     variable parentExitCmd
     if {[llength $args] > 1} {
-        WrongArguments "onparentexit ?cmd?"
+        unix_process::WrongArguments "socketserver::socket onparentexit ?cmd?"
     }
     if {[llength $args] == 1} {
         set parentExitCmd [lindex $args 0]
@@ -163,29 +167,6 @@ proc socketserver::OnParentExit {args} {
 }
 
 # ---- arguments ---------------------------------------------------------------
-
-# Returns {options argument ...}.
-proc socketserver::ParseOptions {defaults usage count words} {
-    set options $defaults
-    while {[string match -* [lindex $words 0]] && [llength $words] > $count} {
-        set words [lassign $words name]
-        if {$name eq "--"} break
-        set name [tcl::prefix match -message option [dict keys $defaults] $name]
-        if {[llength $words] == 0} {
-            WrongArguments $usage
-        }
-        set words [lassign $words value]
-        dict set options $name $value
-    }
-    if {[llength $words] != $count} {
-        WrongArguments $usage
-    }
-    return [list $options {*}$words]
-}
-
-proc socketserver::WrongArguments {usage} {
-    throw {TCL WRONGARGS} "wrong # args: should be \"socketserver::socket $usage\""
-}
 
 proc socketserver::CheckNumber {what value least most} {
     if {![string is integer -strict $value] || $value < $least || $value > $most} {

@@ -48,9 +48,9 @@ proc unix_process::exit {{code 0}} {
 #   the daemon has called `ready`.
 
 proc unix_process::daemonize {args} {
-    lassign [ParseOptions {-chdir / -umask {} -pidfile {} -stdout {} -stderr {}} \
-        "daemonize ?-chdir dir? ?-umask mode? ?-pidfile file? ?-stdout file? ?-stderr file?" \
-        0 $args] options
+    lassign [ParseOptions "unix_process::daemonize ?-chdir dir? ?-umask mode? ?-pidfile file?\
+        ?-stdout file? ?-stderr file?" \
+        {-chdir / -umask {} -pidfile {} -stdout {} -stderr {}} 0 $args] options
     foreach name {-chdir -pidfile -stdout -stderr} {
         if {[dict get $options $name] ne ""} {
             dict set options $name [file normalize [dict get $options $name]]
@@ -69,8 +69,8 @@ proc unix_process::daemonize {args} {
 #   Writes a message to the system's log.
 
 proc unix_process::syslog {args} {
-    lassign [ParseOptions [LogDefaults] \
-        "syslog ?-ident name? ?-facility name? level message" 2 $args] options level message
+    lassign [ParseOptions "unix_process::syslog ?-ident name? ?-facility name? level message" \
+        [LogDefaults] 2 $args] options level message
     Syslog [dict get $options -ident] [dict get $options -facility] $level $message
 }
 
@@ -79,8 +79,8 @@ proc unix_process::syslog {args} {
 #   Has a service of tcllib's logger write to the system's log.
 
 proc unix_process::syslogger {service args} {
-    lassign [ParseOptions [LogDefaults] "syslogger service ?-ident name? ?-facility name?" \
-        0 $args] options
+    lassign [ParseOptions "unix_process::syslogger service ?-ident name? ?-facility name?" \
+        [LogDefaults] 0 $args] options
     dict with options {
         Syslog ${-ident} ${-facility} debug ;# only checks the names
         set log [LoggerCommand $service]
@@ -219,21 +219,26 @@ proc unix_process::OneOf {names} {
     return [regsub {, ([^,]*)$} [join $names {, }] { or \1}]
 }
 
-# Options first, then `count` arguments: {options argument ...}.
-proc unix_process::ParseOptions {defaults usage count words} {
+# For all packages that have this one. Options come first, then `count`
+# arguments: returns {options argument ...}. Usage begins with the command.
+proc unix_process::ParseOptions {usage defaults count words} {
     set options $defaults
     while {[string match -* [lindex $words 0]] && [llength $words] > $count} {
         set words [lassign $words name]
         if {$name eq "--"} break
         set name [tcl::prefix match -message option [dict keys $defaults] $name]
         if {[llength $words] == 0} {
-            throw [list UNIX_PROCESS VALUE $name] "bad option: \"$name\" needs a value"
+            WrongArguments $usage
         }
         set words [lassign $words value]
         dict set options $name $value
     }
     if {[llength $words] != $count} {
-        throw {TCL WRONGARGS} "wrong # args: should be \"unix_process::$usage\""
+        WrongArguments $usage
     }
     return [list $options {*}$words]
+}
+
+proc unix_process::WrongArguments {usage} {
+    throw {TCL WRONGARGS} "wrong # args: should be \"$usage\""
 }

@@ -1,0 +1,334 @@
+# forkserver/caller.tcl --
+#
+#   The object that asks a fork server, in every process that holds a connection.
+
+oo::class create forkserver::Connection {
+    # owner      pid of the process that may use this object
+    # serverPid  pid of the fork server
+    # starter    1 in the process that started it
+    # onlost     called once when the server has died
+    # lost       why no call can work any more; empty while it can
+    # number     of the last request
+    # callbacks  pid -> {onexit cmd onerror cmd} of children that live
+    # early      pid -> exit message that came together with the reply to fork
+    # statuses   pid -> status of those that have ended and nobody asked about
+    # givenUp    pid -> number of the last wait for it that reached its time limit
+    variable link owner serverPid starter onlost lost number callbacks early statuses givenUp
+
+    constructor {channel pid isStarter onlostCmd} {
+        set link [::forkserver::Link new $channel]
+        set owner [pid]
+        set serverPid $pid
+        set starter $isStarter
+        set onlost $onlostCmd
+        set lost ""
+        set number 0
+        set callbacks [dict create]
+        set statuses [dict create]
+        set early [dict create]
+        set givenUp [dict create]
+        chan event $channel readable [namespace code {my Readable}]
+    }
+
+    destructor {
+        catch {$link destroy}
+    }
+
+    # fork ?-onexit cmd? ?-onerror cmd? ?-handles list? ?-args list? ?-name title? script
+    method fork {args} {
+        lassign [unix_process::ParseOptions "forkserver::fork ?-onexit cmd? ?-onerror cmd?\
+            ?-handles list? ?-args list? ?-name title? script" \
+            {-onexit {} -onerror {} -handles {} -args {} -name {}} 1 $args] options script
+        ::forkserver::CheckLists $options -onexit -onerror -handles -args
+        my Usable
+        lassign [::forkserver::Try SOCKET {unix_sockets::pair}] mine theirs
+        try {
+            set pid [my Call [list $theirs {*}[dict get $options -handles]] \
+                fork $script [dict get $options -args] [dict get $options -name]]
+        } on error {message failure} {
+            close $mine
+            return -options $failure $message
+        } finally {
+            close $theirs
+        }
+        dict unset statuses $pid ;# of an older process with this number
+        dict set callbacks $pid [dict filter $options key -onexit -onerror]
+        if {[dict exists $early $pid]} {
+            my Dispatch [dict get $early $pid]
+            dict unset early $pid
+        }
+        return [dict create pid $pid socket $mine]
+    }
+
+    # wait pid ?-timeout ms? -> status; empty at the time limit
+    method wait {pid args} {
+        set timeout [my Timeout "forkserver::wait pid ?-timeout ms?" $args]
+        set status ""
+        if {![dict exists $statuses $pid]} {
+            try {
+                set status [my CallFor $timeout {} wait $pid]
+            } trap {FORKSERVER WAIT} {message failure} {
+                # It had ended; the news came while the call waited for its reply.
+                if {![dict exists $statuses $pid]} {
+                    return -options $failure $message
+                }
+            }
+        }
+        if {[dict exists $statuses $pid]} {
+            set status [dict get $statuses $pid]
+        }
+        if {$status ne ""} {
+            dict unset statuses $pid
+            dict unset givenUp $pid
+        } else {
+            dict set givenUp $pid $number
+        }
+        return $status
+    }
+
+    # waitall ?-timeout ms? -> 1; 0 at the time limit
+    method waitall {args} {
+        set timeout [my Timeout "forkserver::waitall ?-timeout ms?" $args]
+        return [expr {[my CallFor $timeout {} waitall] ne ""}]
+    }
+
+    method kill {pid signal} {
+        my Call {} kill $pid $signal
+    }
+
+    method killall {signal} {
+        my Call {} killall $signal
+    }
+
+    method children {} {
+        my Call {} children
+    }
+
+    method pid {} {
+        return $serverPid
+    }
+
+    method eval {script} {
+        my Call {} eval $script
+    }
+
+    # share channel: gives another connection to the process at its other end
+    method share {channel} {
+        my Usable
+        lassign [::forkserver::Try SOCKET {unix_sockets::pair}] given theirs
+        try {
+            my Call [list $theirs] share
+            ::forkserver::Try WRITE {unix_sockets::sendfd $channel $given "forkserver $serverPid"}
+        } finally {
+            close $given
+            close $theirs
+        }
+        return
+    }
+
+    # stop ?-wait bool? ?-timeout ms?
+    method stop {args} {
+        lassign [unix_process::ParseOptions "forkserver::stop ?-wait bool? ?-timeout ms?" \
+            {-wait 0 -timeout -1} 0 $args] options
+        my CheckStop
+        if {![string is boolean -strict [dict get $options -wait]]} {
+            throw [list FORKSERVER VALUE [dict get $options -wait]] \
+                "bad value \"[dict get $options -wait]\" for -wait: must be a boolean"
+        }
+        my CheckTimeout [dict get $options -timeout]
+        my Call {} stop [dict get $options -wait] [dict get $options -timeout]
+        if {[dict get $options -wait]} {
+            catch {unix_process::wait $serverPid}
+        }
+        my destroy
+    }
+
+    method stopserver {} {
+        my CheckStop
+        my Call {} stopserver
+        catch {unix_process::wait $serverPid}
+        my destroy
+    }
+
+    # ---- private -------------------------------------------------------------
+
+    method CheckStop {} {
+        my Usable
+        if {!$starter} {
+            throw {FORKSERVER STOP} "couldn't stop the fork server: only the process that\
+                started it may"
+        }
+    }
+
+    method Timeout {usage words} {
+        lassign [unix_process::ParseOptions $usage {-timeout -1} 0 $words] options
+        set timeout [dict get $options -timeout]
+        my CheckTimeout $timeout
+        return $timeout
+    }
+
+    method CheckTimeout {ms} {
+        if {![string is integer -strict $ms] || $ms < -1} {
+            throw [list FORKSERVER VALUE $ms] \
+                "bad value \"$ms\" for -timeout: must be a number of milliseconds"
+        }
+    }
+
+    method Usable {} {
+        if {$lost ne ""} {
+            throw {FORKSERVER LOST} $lost
+        }
+        ::forkserver::CheckOwner $owner
+    }
+
+    method Call {handles verb args} {
+        my CallFor -1 $handles $verb {*}$args
+    }
+
+    # Sends a request and waits for its reply; empty at the time limit.
+    method CallFor {timeout handles verb args} {
+        my Usable
+        set deadline [expr {[clock milliseconds] + $timeout}]
+        set mine [incr number]
+        try {
+            $link send [list $mine $verb {*}$args] 1 $handles
+        } trap {POSIX EPIPE} {} {
+            my ReadLast
+            my Lost
+        } trap POSIX {message failure} {
+            throw [list FORKSERVER WRITE {*}[dict get $failure -errorcode]] $message
+        }
+        while {1} {
+            foreach message [my Receive] {
+                lassign $message kind which result failure
+                if {$kind eq "reply" && $which == $mine} {
+                    set answer $result
+                } elseif {$kind eq "failure" && $which == $mine} {
+                    set error [list $result $failure]
+                } else {
+                    my Dispatch $message
+                }
+            }
+            if {[info exists answer]} {
+                return $answer
+            }
+            if {[info exists error]} {
+                lassign $error message failure
+                return -code error {*}$failure $message
+            }
+            if {[$link ended]} {
+                my Lost
+            }
+            set left [expr {$timeout < 0 ? -1 : $deadline - [clock milliseconds]}]
+            if {$timeout >= 0 && $left <= 0} {
+                return ""
+            }
+            $link await $left
+        }
+    }
+
+    # The messages that have come.
+    method Receive {} {
+        set messages {}
+        try {
+            $link fill
+            while {[$link next message descriptors]} {
+                lappend messages $message
+            }
+        } trap {FORKSERVER} {} - trap POSIX {} {
+            my Lost
+        }
+        return $messages
+    }
+
+    # What the server had sent before it died.
+    method ReadLast {} {
+        catch {
+            foreach message [my Receive] {
+                my Dispatch $message
+            }
+        }
+    }
+
+    method Lost {} {
+        my NoteLost
+        throw {FORKSERVER LOST} $lost
+    }
+
+    method NoteLost {} {
+        if {$lost eq ""} {
+            set lost "the fork server (process $serverPid) is gone"
+            chan event [$link channel] readable {}
+            ::forkserver::CallLater $onlost
+        }
+    }
+
+    method AwaitReady {} {
+        while {1} {
+            foreach message [my Receive] {
+                lassign $message kind text failure
+                if {$kind eq "failed"} {
+                    return -code error {*}$failure $text
+                }
+                return
+            }
+            if {[$link ended]} {
+                my Lost
+            }
+            $link await -1
+        }
+    }
+
+    # From the event loop: only what nobody waits for.
+    method Readable {} {
+        if {$owner != [pid]} {
+            chan event [$link channel] readable {}
+            return
+        }
+        try {
+            foreach message [my Receive] {
+                my Dispatch $message
+            }
+        } trap {FORKSERVER LOST} {} {
+            return
+        }
+        if {[$link ended]} {
+            my NoteLost
+        }
+    }
+
+    # To a call that gave up: a status is told but once, so it is kept.
+    method LateReply {kind to result} {
+        dict for {pid waited} $givenUp {
+            if {$waited == $to && $kind eq "reply"} {
+                dict set statuses $pid $result
+                dict unset givenUp $pid
+                return
+            }
+        }
+    }
+
+    method Dispatch {message} {
+        lassign $message kind pid status text failure
+        if {$kind ne "exit"} {
+            my LateReply $kind $pid $status
+            return
+        }
+        if {![dict exists $callbacks $pid]} {
+            dict set early $pid $message
+            return
+        }
+        set ended [dict get $callbacks $pid]
+        dict unset callbacks $pid
+        dict set statuses $pid $status
+        if {[dict size $statuses] > $::forkserver::maxStatuses} {
+            dict unset statuses [lindex [dict keys $statuses] 0]
+        }
+        if {$failure ne "" && [dict get $ended -onerror] ne ""} {
+            ::forkserver::CallLater [dict get $ended -onerror] $pid $text $failure
+        } elseif {$failure ne ""} {
+            ::forkserver::RaiseLater $text $failure
+        }
+        ::forkserver::CallLater [dict get $ended -onexit] $pid $status
+    }
+}
