@@ -73,12 +73,14 @@ proc forkserver::server::LeaveServer {} {
     variable callers
     variable door
     variable life
+    variable openFiles
     close $door
     # What a caller has not read yet is the server's to write. Not the objects
     # around the channels: to delete those touches many pages.
     ::forkserver::Discard [list {*}$life {*}[lmap link [dict keys $callers] {$link channel}]]
     set callers {}
     ::forkserver::ResetSignals {}
+    catch {unix_process::rlimit nofile $openFiles} ;# somebody may have lowered the hard limit
 }
 
 proc forkserver::server::TakeOver {descriptors arguments} {

@@ -24,6 +24,8 @@ namespace eval forkserver::server {
     variable serverPid
     # A channel that becomes readable when the starter dies, or empty.
     variable life
+    # The starter's limit for open files, for the children.
+    variable openFiles
 }
 
 # Never returns, whatever happens: there must be no second copy of the program.
@@ -69,6 +71,7 @@ proc forkserver::server::Prepare {channel options} {
     # A terminal's signals reach the whole group: the starter decides.
     ::forkserver::ResetSignals {SIGINT SIGTERM SIGHUP SIGQUIT}
     SetTitle [dict get $options -name]
+    RaiseLimit
     if {$life ne ""} {
         chan event $life readable ::forkserver::server::StarterDied
     }
@@ -103,6 +106,13 @@ proc forkserver::server::SetTitle {title} {
     if {$title ne ""} {
         catch {unix_process::title $title}
     }
+}
+
+# Each child and each caller takes a descriptor here: as many as the system gives.
+proc forkserver::server::RaiseLimit {} {
+    variable openFiles
+    lassign [unix_process::rlimit nofile] openFiles most
+    unix_process::rlimit nofile $most
 }
 
 proc forkserver::server::OpenDoor {} {
