@@ -9,6 +9,8 @@
 #   spawnWith PREFIX SCRIPT ...
 #                           the same under another program: prlimit, setpriv
 #   scriptFile SCRIPT       a file with SCRIPT in it, which finds our packages: its path
+#   packageRoot             where other users find our packages, too: a copy if they may not
+#                           enter the project's directory
 #   spawnPid CHANNEL        its pid
 #   reap CHANNEL ?SIGNAL?   ends such a process and closes the channel
 #   lineFrom CHANNEL ?MS?   the next line, with the event loop running meanwhile
@@ -95,10 +97,28 @@ proc children {} {
     return [lsort -integer $pids]
 }
 
+proc packageRoot {} {
+    for {set path $::projectRoot} {[file attributes $path -permissions] & 1} {
+        set path [file dirname $path]
+    } {
+        if {$path eq "/"} {
+            return $::projectRoot
+        }
+    }
+    set copy [tempPath packages]
+    if {![file exists $copy]} {
+        file mkdir $copy
+        foreach item [glob -directory $::projectRoot *.tcl lib forkserver] {
+            file copy $item $copy
+        }
+    }
+    return $copy
+}
+
 proc scriptFile {script} {
     set path [tempPath spawned[incr ::spawned].tcl]
     set file [open $path w]
-    puts $file [list set auto_path [linsert $::auto_path 0 $::projectRoot]]
+    puts $file [list set auto_path [linsert $::auto_path 0 [packageRoot]]]
     puts $file $script
     close $file
     return $path
