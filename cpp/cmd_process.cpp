@@ -37,12 +37,6 @@ int getSignal(const Call &call, size_t index, int &signal) {
     return TCL_OK;
 }
 
-bool isEmpty(Tcl_Obj *command) {
-    Tcl_Size length = 0;
-    Tcl_GetStringFromObj(command, &length);
-    return length == 0;
-}
-
 const char *const kEventsNames[] = {"drop", "keep", nullptr};
 
 int forkCommand(const Call &call) {

@@ -16,12 +16,17 @@ namespace {
 constexpr int kDefaultBatch = 64;
 
 // The connected unix socket behind a queue's channel.
-Result<int> queueDescriptor(Tcl_Channel channel, const std::string &name) {
+int getQueue(const Call &call, size_t index, int &fd) {
+    const Tcl_Channel channel = findChannel(call.interp, call.arguments[index]);
+    if (!channel)
+        return TCL_ERROR;
     const UnixChannel *state = unixChannelOf(channel);
+    const std::string name = text(call.arguments[index]);
     if (!state)
-        return ownError("NOTUNIX", "couldn't use \"" + name + "\" as a queue",
-                        "not a unix-domain socket of this package", name);
-    return descriptorOf(*state);
+        return call.fail(ownError("NOTUNIX", "couldn't use \"" + name + "\" as a queue",
+                                  "not a unix-domain socket of this package", name));
+    fd = descriptorOf(*state);
+    return TCL_OK;
 }
 
 int queueCommand(const Call &call) {
@@ -56,18 +61,17 @@ const char *stopName(HandOff::Stop stop) {
 
 int handoffCommand(const Call &call) {
     const Tcl_Channel channel = findChannel(call.interp, call.arguments[0]);
-    const Tcl_Channel queue = channel ? findChannel(call.interp, call.arguments[1]) : nullptr;
-    if (!queue)
+    if (!channel)
         return TCL_ERROR;
     const std::string name = text(call.arguments[0]);
     Listener *listener = listenerOf(channel);
     if (!listener)
         return call.fail(ownError("NOTLISTENER", "couldn't hand off from \"" + name + "\"",
                                   "not a listener of this package", name));
-    Result<int> fd = queueDescriptor(queue, text(call.arguments[1]));
-    if (!fd)
-        return call.fail(fd.error());
-    Result<HandOff> done = handOff(*listener, fd.value(), call.option(0, kDefaultBatch));
+    int fd = -1;
+    if (getQueue(call, 1, fd) != TCL_OK)
+        return TCL_ERROR;
+    Result<HandOff> done = handOff(*listener, fd, call.option(0, kDefaultBatch));
     if (!done)
         return call.fail(systemError("couldn't hand off from \"" + name + "\"", done.error().code));
     if (call.argument(2) &&
@@ -77,39 +81,37 @@ int handoffCommand(const Call &call) {
     return call.answer(Tcl_NewIntObj(done.value().count));
 }
 
+int failTake(const Call &call, const Error &error) {
+    if (error.code == 0)
+        return call.fail(error);
+    return call.fail(
+        systemError("couldn't take from \"" + text(call.arguments[0]) + "\"", error.code));
+}
+
 int takeCommand(const Call &call) {
-    const Tcl_Channel queue = findChannel(call.interp, call.arguments[0]);
-    if (!queue)
+    int fd = -1;
+    if (getQueue(call, 0, fd) != TCL_OK)
         return TCL_ERROR;
-    Result<int> fd = queueDescriptor(queue, text(call.arguments[0]));
-    if (!fd)
-        return call.fail(fd.error());
-    Result<QueuedConnection> taken = dequeue(fd.value());
+    Result<QueuedConnection> taken = dequeue(fd);
     if (!taken && isWouldBlock(taken.error().code))
         return TCL_OK;
-    const std::string what = "couldn't take from \"" + text(call.arguments[0]) + "\"";
-    if (!taken && taken.error().code != 0)
-        return call.fail(systemError(what, taken.error().code));
     if (!taken)
-        return call.fail(taken.error());
-    if (!taken.value().fd)
-        return call.fail(ownError("CLOSED", what, "nobody can put connections into it any more",
-                                  text(call.arguments[0])));
+        return failTake(call, taken.error());
+    if (!taken.value().fd) {
+        const std::string name = text(call.arguments[0]);
+        return call.fail(ownError("CLOSED", "couldn't take from \"" + name + "\"",
+                                  "nobody can put connections into it any more", name));
+    }
     return call.answer(
         connectionWords(call.interp, std::move(taken.value().fd), taken.value().peer));
 }
 
 int depthCommand(const Call &call) {
-    const Tcl_Channel queue = findChannel(call.interp, call.arguments[0]);
-    if (!queue)
+    int fd = -1;
+    if (getQueue(call, 0, fd) != TCL_OK)
         return TCL_ERROR;
-    Result<int> fd = queueDescriptor(queue, text(call.arguments[0]));
-    if (!fd)
-        return call.fail(fd.error());
-    Result<int> depth = queueDepth(fd.value());
-    if (!depth)
-        return call.fail(depth.error());
-    return call.answer(Tcl_NewIntObj(depth.value()));
+    Result<int> depth = queueDepth(fd);
+    return depth ? call.answer(Tcl_NewIntObj(depth.value())) : call.fail(depth.error());
 }
 
 int trackCommand(const Call &call) {

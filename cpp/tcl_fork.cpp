@@ -14,12 +14,6 @@ namespace uds {
 
 namespace {
 
-bool isEmpty(Tcl_Obj *script) {
-    Tcl_Size length = 0;
-    Tcl_GetStringFromObj(script, &length);
-    return length == 0;
-}
-
 // Takes the channel's event scripts away, or has them watched by the child's
 // own notifier.
 void renewEvents(Tcl_Interp *interp, Tcl_Channel channel, bool keep) {

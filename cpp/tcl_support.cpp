@@ -86,6 +86,12 @@ const unsigned char *bytesOf(Tcl_Interp *interp, Tcl_Obj *object, Tcl_Size &size
     return Tcl_GetByteArrayFromObj(object, &size);
 }
 
+bool isEmpty(Tcl_Obj *object) {
+    Tcl_Size length = 0;
+    Tcl_GetStringFromObj(object, &length);
+    return length == 0;
+}
+
 int callBack(Tcl_Interp *interp, const ObjRef &command, std::initializer_list<Tcl_Obj *> words) {
     const ObjRef call(Tcl_DuplicateObj(command.get()));
     for (Tcl_Obj *word : words)

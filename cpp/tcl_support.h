@@ -42,6 +42,7 @@ Tcl_Obj *fromSystem(const std::string &bytes);
 Tcl_Obj *newString(const std::string &utf);
 Tcl_Obj *newList(std::initializer_list<Tcl_Obj *> elements);
 std::string text(Tcl_Obj *object);
+bool isEmpty(Tcl_Obj *object);
 // The bytes of a binary string; null, with an error left, if it has
 // characters above 255.
 const unsigned char *bytesOf(Tcl_Interp *interp, Tcl_Obj *object, Tcl_Size &size);
