@@ -180,10 +180,12 @@ proc Suites {pattern} {
 # ---- variants --------------------------------------------------------------------
 
 # Other builds of the same sources. Packages find their library beside them, so a
-# variant's suites run in a copy of the sources with the variant's library in it.
+# variant's suites run in a copy of the sources with the variant's library in it,
+# where other users may enter as well.
 
 # Compiler flags, linker flags, critcl's options.
-set sanitizers -fsanitize=address,undefined
+# No vptr: that check takes a pipe each time, and suites run without descriptors.
+set sanitizers {-fsanitize=address,undefined -fno-sanitize=vptr}
 set variants [dict create \
     portable {-DUDS_PORTABLE} \
     sanitize [list "-O1 -fno-sanitize-recover=undefined $sanitizers" $sanitizers {-debug symbols}]]
@@ -197,7 +199,7 @@ proc WithVariant {name copyName script} {
     upvar 1 $copyName copy
     set built [VariantPath $name [file tail $::library]]
     BuildLibrary $built {*}[dict get $::variants $name]
-    set copy [file join $::root build $name-[pid]]
+    set copy [file join [fileutil::tempdir] uds-$name-[pid]]
     file mkdir [file join $copy [file dirname $::library]]
     try {
         foreach item [glob -tails -directory $::root *] {
@@ -223,7 +225,8 @@ proc Sanitize {pattern} {
         set reports [file join $copy reports]
         file mkdir $reports
         file attributes $reports -permissions 01777 ;# suites also run as another user
-        set counts [RunSuites $copy [SanitizedShell] $pattern [SanitizerOptions $reports]]
+        set shell [SanitizedShell $copy]
+        set counts [RunSuites $copy $shell $pattern [SanitizerOptions $reports]]
         AddCounts $counts [Findings $reports]
     }
 }
@@ -231,11 +234,11 @@ proc Sanitize {pattern} {
 # A tclsh that has the sanitizers' run-time: no LD_PRELOAD, which would also change
 # the programs that the suites start. Without address randomization where that is
 # allowed, because some kernels randomize more than the run-time can bear.
-proc SanitizedShell {} {
+proc SanitizedShell {copy} {
     set shell [VariantPath sanitize tclsh]
     if {![file exists $shell]} {
         set flags [list -I[IncludeDirectory] -x c - -ltcl[info tclversion]]
-        exec gcc $::sanitizers -g -o $shell.[pid] {*}$flags << {
+        exec gcc {*}$::sanitizers -g -o $shell.[pid] {*}$flags << {
             #include <tcl.h>
             int main(int argc, char **argv) {
                 Tcl_Main(argc, argv, Tcl_Init);
@@ -244,10 +247,9 @@ proc SanitizedShell {} {
         }
         file rename -force $shell.[pid] $shell
     }
-    if {[catch {exec setarch -R true}]} {
-        return [list $shell]
-    }
-    return [list setarch -R $shell]
+    file copy $shell $copy
+    set program [file join $copy [file tail $shell]]
+    return [expr {[catch {exec setarch -R true}] ? [list $program] : [list setarch -R $program]}]
 }
 
 # All reports go to files that Findings reads. They do not change an exit status,
