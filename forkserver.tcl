@@ -170,10 +170,12 @@ proc forkserver::CheckThreads {} {
     QuietNotifier
     set others {}
     foreach task [Try READ {glob -nocomplain /proc/[pid]/task/*}] {
-        if {[file tail $task] != [pid] && ![catch {open $task/comm} file]} {
-            lappend others "[file tail $task] ([string trim [read $file]])"
-            close $file
+        set thread [file tail $task]
+        if {$thread == [pid] || [IsNotifier $thread] || [catch {open $task/comm} file]} {
+            continue
         }
+        lappend others "$thread ([string trim [read $file]])"
+        close $file
     }
     if {[llength $others] > 0} {
         throw [list FORKSERVER THREADS [llength $others]] "couldn't start a fork server:\

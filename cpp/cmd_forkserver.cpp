@@ -1,6 +1,7 @@
 // What forkserver.tcl needs of the system; all of it private.
 #include "cmd_table.h"
 #include "posix_fd.h"
+#include "posix_process.h"
 #include "posix_signal.h"
 #include "tcl_adopt.h"
 #include "tcl_channel.h"
@@ -33,6 +34,15 @@ struct OwnedChannel {
     Tcl_Interp *interp;
     Tcl_Channel channel;
 };
+
+// A thread of Tcl 8.6's notifier spends its life in select; user threads, which
+// have it wait for them, do not.
+int isNotifierCommand(const Call &call) {
+    int thread = 0;
+    if (Tcl_GetIntFromObj(call.interp, call.arguments[0], &thread) != TCL_OK)
+        return TCL_ERROR;
+    return call.answer(Tcl_NewBooleanObj(TCL_MAJOR_VERSION < 9 && waitsInSelect(thread)));
+}
 
 // Closes channels without a trace: what Tcl or a stacked channel still writes
 // goes to /dev/null, not to connections that belong to another process.
@@ -161,6 +171,7 @@ int closeDescriptorCommand(const Call &call) {
 std::vector<Command> forkserverCommands() {
     return {
         {"forkserver::QuietNotifier", {}, 0, 0, "", quietNotifierCommand},
+        {"forkserver::IsNotifier", {}, 1, 1, "thread", isNotifierCommand},
         {"forkserver::Abandon", {}, 1, 1, "keptNames", abandonCommand},
         {"forkserver::Discard", {}, 1, 1, "names", discardCommand},
         {"forkserver::Held", {}, 1, 1, "channel", heldCommand},

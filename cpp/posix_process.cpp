@@ -7,6 +7,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <fstream>
+
 namespace uds {
 
 namespace {
@@ -63,6 +65,24 @@ Status sendSignal(pid_t pid, int signal) {
     if (::kill(pid, signal) < 0)
         return systemError("couldn't signal \"" + std::to_string(pid) + "\"");
     return Nothing{};
+}
+
+bool waitsInSelect(pid_t thread) {
+    // "number argument ...", the fifth argument being the time limit; or "running"
+    std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/syscall");
+    long number = -1;
+    file >> number;
+    std::string timeLimit;
+    for (int argument = 1; argument <= 5; ++argument)
+        file >> timeLimit;
+    bool selects = false;
+#ifdef SYS_select
+    selects = selects || number == SYS_select;
+#endif
+#ifdef SYS_pselect6
+    selects = selects || number == SYS_pselect6;
+#endif
+    return selects && timeLimit == "0x0";
 }
 
 Result<UniqueFd> openPidfd(pid_t pid) {

@@ -32,6 +32,10 @@ Status checkChild(pid_t pid);
 
 Status sendSignal(pid_t pid, int signal);
 
+// Whether a thread of this process waits in select(2) without a time limit.
+// False where the system does not tell.
+bool waitsInSelect(pid_t thread);
+
 // Readable once the process has ended. ENOSYS where the system has none.
 Result<UniqueFd> openPidfd(pid_t pid);
 
