@@ -215,7 +215,13 @@ proc socketserver::OpenQueue {port listener maxqueue} {
     if {![info exists state(sender)] || $state(owner) != [pid]} {
         set size [expr {$maxqueue > 0 ? [list -size $maxqueue] : ""}]
         lassign [unix_sockets::queue {*}$size] sender receiver
-        lassign [OpenLife] life keeper
+        try {
+            lassign [OpenLife] life keeper
+        } on error {message failure} {
+            close $sender
+            close $receiver
+            return -options $failure $message
+        }
         array set state [list sender $sender receiver $receiver life $life keeper $keeper \
             owner [pid] accepted 0 handlers {} troubled 0]
     }

@@ -263,7 +263,7 @@ proc forkserver::server::FirstWord {message} {
 }
 
 # Each verb is a procedure of the namespace verb. It gets the link, the number
-# of the request, the descriptors (which it must close) and the words.
+# of the request, the descriptors (which are closed after it) and the words.
 proc forkserver::server::Obey {link message descriptors} {
     if {[catch {lassign $message number verb}] || ![string is integer -strict $number]} {
         ::forkserver::CloseAll $descriptors
