@@ -2,11 +2,13 @@
 
 #include "posix_signal.h"
 
+#include <dirent.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <fstream>
 
 namespace uds {
@@ -83,6 +85,24 @@ bool waitsInSelect(pid_t thread) {
     selects = selects || number == SYS_pselect6;
 #endif
     return selects && timeLimit == "0x0";
+}
+
+bool othersWaitInSelect() {
+#ifdef SYS_gettid
+    DIR *tasks = ::opendir("/proc/self/task");
+    if (!tasks)
+        return false;
+    const long self = ::syscall(SYS_gettid);
+    bool all = true;
+    while (const dirent *task = ::readdir(tasks)) {
+        const long thread = std::strtol(task->d_name, nullptr, 10); // 0 for "." and ".."
+        all = all && (thread == 0 || thread == self || waitsInSelect(static_cast<pid_t>(thread)));
+    }
+    ::closedir(tasks);
+    return all;
+#else
+    return false;
+#endif
 }
 
 Result<UniqueFd> openPidfd(pid_t pid) {

@@ -36,6 +36,9 @@ Status sendSignal(pid_t pid, int signal);
 // False where the system does not tell.
 bool waitsInSelect(pid_t thread);
 
+// Whether that is so for all threads but the calling one.
+bool othersWaitInSelect();
+
 // Readable once the process has ended. ENOSYS where the system has none.
 Result<UniqueFd> openPidfd(pid_t pid);
 

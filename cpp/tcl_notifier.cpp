@@ -1,6 +1,7 @@
 #include "tcl_notifier.h"
 
 #include "posix_poller.h"
+#include "posix_process.h"
 #include "posix_signal.h"
 
 #include <tcl.h>
@@ -295,7 +296,8 @@ void stopNotifierThread() {
 #if TCL_MAJOR_VERSION < 9
     // The last user of the notifier ends its thread. File handlers stay.
     if (!installed) {
-        const auto before = pipeEnds();
+        // With threads of the user's, one may close an end of its own meanwhile.
+        const auto before = othersWaitInSelect() ? pipeEnds() : std::map<int, ino_t>();
         Tcl_FinalizeNotifier(nullptr);
         closeNotifierPipe(before);
         Tcl_InitNotifier();
