@@ -15,20 +15,6 @@ namespace {
 
 constexpr int kDefaultBatch = 64;
 
-// The connected unix socket behind a queue's channel.
-int getQueue(const Call &call, size_t index, int &fd) {
-    const Tcl_Channel channel = findChannel(call.interp, call.arguments[index]);
-    if (!channel)
-        return TCL_ERROR;
-    const UnixChannel *state = unixChannelOf(channel);
-    const std::string name = text(call.arguments[index]);
-    if (!state)
-        return call.fail(ownError("NOTUNIX", "couldn't use \"" + name + "\" as a queue",
-                                  "not a unix-domain socket of this package", name));
-    fd = descriptorOf(*state);
-    return TCL_OK;
-}
-
 int queueCommand(const Call &call) {
     auto ends = openQueue(call.option(0, 0));
     if (!ends)
@@ -41,51 +27,18 @@ int queueCommand(const Call &call) {
     return call.answer(newList({first, second}));
 }
 
-const char *stopName(HandOff::Stop stop) {
-    switch (stop) {
-    case HandOff::Stop::Max:
-        return "max";
-    case HandOff::Stop::Empty:
-        return "empty";
-    case HandOff::Stop::Full:
-        return "full";
-    case HandOff::Stop::Descriptors:
-        return "descriptors";
-    case HandOff::Stop::Memory:
-        return "memory";
-    case HandOff::Stop::InFlight:
-        return "inflight";
-    }
-    return "";
-}
-
 int handoffCommand(const Call &call) {
-    const Tcl_Channel channel = findChannel(call.interp, call.arguments[0]);
-    if (!channel)
-        return TCL_ERROR;
-    const std::string name = text(call.arguments[0]);
-    Listener *listener = listenerOf(channel);
-    if (!listener)
-        return call.fail(ownError("NOTLISTENER", "couldn't hand off from \"" + name + "\"",
-                                  "not a listener of this package", name));
+    Listener *listener = findListener(call, 0, "hand off from");
     int fd = -1;
-    if (getQueue(call, 1, fd) != TCL_OK)
+    if (!listener || getQueue(call, 1, fd) != TCL_OK)
         return TCL_ERROR;
     Result<HandOff> done = handOff(*listener, fd, call.option(0, kDefaultBatch));
     if (!done)
-        return call.fail(systemError("couldn't hand off from \"" + name + "\"", done.error().code));
-    if (call.argument(2) &&
-        !Tcl_ObjSetVar2(call.interp, call.argument(2), nullptr,
-                        Tcl_NewStringObj(stopName(done.value().stop), -1), TCL_LEAVE_ERR_MSG))
+        return call.fail(systemError("couldn't hand off from \"" + text(call.arguments[0]) + "\"",
+                                     done.error().code));
+    if (answerStop(call, 2, done.value().stop) != TCL_OK)
         return TCL_ERROR;
     return call.answer(Tcl_NewIntObj(done.value().count));
-}
-
-int failTake(const Call &call, const Error &error) {
-    if (error.code == 0)
-        return call.fail(error);
-    return call.fail(
-        systemError("couldn't take from \"" + text(call.arguments[0]) + "\"", error.code));
 }
 
 int takeCommand(const Call &call) {
@@ -96,7 +49,7 @@ int takeCommand(const Call &call) {
     if (!taken && isWouldBlock(taken.error().code))
         return TCL_OK;
     if (!taken)
-        return failTake(call, taken.error());
+        return failTake(call, 0, taken.error());
     if (!taken.value().fd) {
         const std::string name = text(call.arguments[0]);
         return call.fail(ownError("CLOSED", "couldn't take from \"" + name + "\"",
@@ -133,6 +86,62 @@ int trackedCommand(const Call &call) {
 }
 
 } // namespace
+
+const char *stopName(HandOff::Stop stop) {
+    switch (stop) {
+    case HandOff::Stop::Max:
+        return "max";
+    case HandOff::Stop::Empty:
+        return "empty";
+    case HandOff::Stop::Full:
+        return "full";
+    case HandOff::Stop::Descriptors:
+        return "descriptors";
+    case HandOff::Stop::Memory:
+        return "memory";
+    case HandOff::Stop::InFlight:
+        return "inflight";
+    }
+    return "";
+}
+
+int getQueue(const Call &call, size_t index, int &fd) {
+    const Tcl_Channel channel = findChannel(call.interp, call.arguments[index]);
+    if (!channel)
+        return TCL_ERROR;
+    const UnixChannel *state = unixChannelOf(channel);
+    const std::string name = text(call.arguments[index]);
+    if (!state)
+        return call.fail(ownError("NOTUNIX", "couldn't use \"" + name + "\" as a queue",
+                                  "not a unix-domain socket of this package", name));
+    fd = descriptorOf(*state);
+    return TCL_OK;
+}
+
+Listener *findListener(const Call &call, size_t index, const char *verb) {
+    const Tcl_Channel channel = findChannel(call.interp, call.arguments[index]);
+    Listener *listener = channel ? listenerOf(channel) : nullptr;
+    const std::string name = text(call.arguments[index]);
+    if (channel && !listener)
+        call.fail(ownError("NOTLISTENER", std::string("couldn't ") + verb + " \"" + name + "\"",
+                           "not a listener of this package", name));
+    return listener;
+}
+
+int answerStop(const Call &call, size_t index, HandOff::Stop stop) {
+    if (call.argument(index) &&
+        !Tcl_ObjSetVar2(call.interp, call.argument(index), nullptr,
+                        Tcl_NewStringObj(stopName(stop), -1), TCL_LEAVE_ERR_MSG))
+        return TCL_ERROR;
+    return TCL_OK;
+}
+
+int failTake(const Call &call, size_t index, const Error &error) {
+    if (error.code == 0)
+        return call.fail(error);
+    return call.fail(
+        systemError("couldn't take from \"" + text(call.arguments[index]) + "\"", error.code));
+}
 
 std::vector<Command> queueCommands() {
     const Option size = {"-size", Option::Kind::Number, "n", nullptr, 1, INT_MAX};

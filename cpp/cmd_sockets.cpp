@@ -175,14 +175,10 @@ int listenerCommand(const Call &call) {
 }
 
 int acceptCommand(const Call &call) {
-    const Tcl_Channel channel = findChannel(call.interp, call.arguments[0]);
-    if (!channel)
+    Listener *listener = findListener(call, 0, "accept on");
+    if (!listener)
         return TCL_ERROR;
     const std::string name = text(call.arguments[0]);
-    Listener *listener = listenerOf(channel);
-    if (!listener)
-        return call.fail(ownError("NOTLISTENER", "couldn't accept on \"" + name + "\"",
-                                  "not a listener of this package", name));
     Result<Accepted> accepted = acceptFrom(*listener);
     if (!accepted && isWouldBlock(accepted.error().code))
         return TCL_OK;

@@ -4,6 +4,7 @@
 #ifndef UDS_CMD_TABLE_H
 #define UDS_CMD_TABLE_H
 
+#include "tcl_listener.h"
 #include "tcl_support.h"
 
 #include <climits>
@@ -58,12 +59,22 @@ Tcl_ObjCmdProc *commandProc();
 std::vector<Command> socketCommands();
 std::vector<Command> passingCommands();
 std::vector<Command> queueCommands();
+std::vector<Command> poolCommands();
 std::vector<Command> processCommands();
 std::vector<Command> identityCommands();
 std::vector<Command> forkserverCommands();
 
 // Octal digits, with or without a leading 0o, from 0 to `most`.
 std::optional<int> parseOctal(const std::string &digits, int most);
+
+// The descriptor of the queue that a channel is an end of.
+int getQueue(const Call &call, size_t index, int &fd);
+// The listener behind a channel; null with an error left that begins with the verb.
+Listener *findListener(const Call &call, size_t index, const char *verb);
+const char *stopName(HandOff::Stop stop);
+// Leaves what stopped a hand-off in the variable that this argument names, if any.
+int answerStop(const Call &call, size_t index, HandOff::Stop stop);
+int failTake(const Call &call, size_t index, const Error &error);
 
 // Finds a channel by name; null with an error left in the interpreter.
 Tcl_Channel findChannel(Tcl_Interp *interp, Tcl_Obj *name);

@@ -9,8 +9,9 @@ namespace {
 const std::vector<Command> &commandTable() {
     static const std::vector<Command> table = [] {
         std::vector<Command> all;
-        for (const auto &group : {socketCommands(), passingCommands(), queueCommands(),
-                                  processCommands(), identityCommands(), forkserverCommands()})
+        for (const auto &group :
+             {socketCommands(), passingCommands(), queueCommands(), poolCommands(),
+              processCommands(), identityCommands(), forkserverCommands()})
             all.insert(all.end(), group.begin(), group.end());
         return all;
     }();

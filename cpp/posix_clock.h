@@ -1,11 +1,19 @@
-// Deadlines on the monotonic clock, in milliseconds.
+// The monotonic clock, which all processes of a machine share, and deadlines on
+// it in milliseconds.
 #ifndef UDS_POSIX_CLOCK_H
 #define UDS_POSIX_CLOCK_H
 
 #include <chrono>
+#include <cstdint>
 #include <optional>
 
 namespace uds {
+
+inline uint64_t monotonicMicros() {
+    const auto now = std::chrono::steady_clock::now().time_since_epoch();
+    return static_cast<uint64_t>(
+        std::chrono::duration_cast<std::chrono::microseconds>(now).count());
+}
 
 using Deadline = std::optional<std::chrono::steady_clock::time_point>;
 

@@ -1,5 +1,6 @@
 #include "posix_queue.h"
 
+#include "posix_clock.h"
 #include "posix_passing.h"
 #include "posix_socket.h"
 
@@ -26,7 +27,7 @@ constexpr int kQueueType = SOCK_DGRAM; // has no SOCK_SEQPACKET pairs
 constexpr int kQueueType = SOCK_SEQPACKET;
 #endif
 
-constexpr uint8_t kVersion = 1;
+constexpr uint8_t kVersion = 2;
 constexpr int kMaxSendBuffer = 8 << 20;
 
 // Between processes of one program on one machine: host byte order.
@@ -36,11 +37,15 @@ struct Record {
     uint16_t port;
     uint32_t scope;
     uint8_t address[16];
+    uint64_t id;
+    uint64_t sentMicros;
 };
 
-Record pack(const Address &peer) {
+Record pack(const Address &peer, uint64_t id) {
     Record record{};
     record.version = kVersion;
+    record.id = id;
+    record.sentMicros = monotonicMicros();
     if (peer.family() == AF_INET) {
         const auto &from = reinterpret_cast<const sockaddr_in &>(peer.storage);
         record.family = 4;
@@ -145,8 +150,8 @@ Result<std::pair<UniqueFd, UniqueFd>> openQueue(int connections) {
     return ends;
 }
 
-Status enqueue(int queue, int connection, const Address &peer) {
-    const Record record = pack(peer);
+Status enqueue(int queue, int connection, const Address &peer, uint64_t id) {
+    const Record record = pack(peer, id);
     return sendDescriptors(queue, {connection}, &record, sizeof record, true);
 }
 
@@ -165,7 +170,9 @@ Result<QueuedConnection> dequeue(int queue) {
         return badRecord("not a record of this version");
     if (message.value().descriptors.empty())
         return badRecord("its descriptor was lost");
-    return QueuedConnection{std::move(message.value().descriptors[0]), unpack(record)};
+    const uint64_t now = monotonicMicros();
+    return QueuedConnection{std::move(message.value().descriptors[0]), unpack(record), record.id,
+                            now > record.sentMicros ? now - record.sentMicros : 0};
 }
 
 Result<int> queueDepth(int queue) {

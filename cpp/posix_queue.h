@@ -7,11 +7,15 @@
 #include "posix_address.h"
 #include "posix_fd.h"
 
+#include <cstdint>
+
 namespace uds {
 
 struct QueuedConnection {
     UniqueFd fd;
     Address peer; // family AF_UNSPEC for a unix socket, whose peer has no name
+    uint64_t id = 0;
+    uint64_t waitedMicros = 0; // between enqueue and dequeue
 };
 
 // Both ends of a queue with room for `connections`, or for as many as the
@@ -22,7 +26,8 @@ Result<std::pair<UniqueFd, UniqueFd>> openQueue(int connections);
 
 // Sends a copy of `connection`. EAGAIN: the queue is full; ETOOMANYREFS: this
 // user has too many descriptors in flight. The caller still owns it then.
-Status enqueue(int queue, int connection, const Address &peer);
+// `id` is the sender's business: it arrives with the connection.
+Status enqueue(int queue, int connection, const Address &peer, uint64_t id = 0);
 
 // Takes the next connection; EAGAIN when none waits; an empty fd at end of
 // file (every sending end is closed). EMFILE, with the connection left in the

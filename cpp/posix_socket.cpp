@@ -208,6 +208,19 @@ Result<Accepted> acceptFrom(int listener) {
     }
 }
 
+void refuse(UniqueFd connection, const void *bytes, size_t size) {
+    const int fd = connection.get();
+    if (size > 0)
+        static_cast<void>(sendBytes(fd, bytes, size, true));
+    static_cast<void>(shutDown(fd, SHUT_WR));
+    char unread[4096];
+    for (int i = 0; i < 16; ++i) {
+        Result<size_t> got = receiveBytes(fd, unread, sizeof unread, true);
+        if (!got || got.value() == 0)
+            return;
+    }
+}
+
 Result<size_t> receiveBytes(int fd, void *buffer, size_t size, bool nonBlocking) {
     iovec part{buffer, size};
     for (;;) {

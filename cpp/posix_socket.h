@@ -41,6 +41,11 @@ struct Accepted {
 // up (ECONNABORTED) are passed over. The new socket is blocking.
 Result<Accepted> acceptFrom(int listener);
 
+// Closes a connection that nobody will serve, after sending what fits of some
+// bytes. What the client has sent so far is read: closing with unread data
+// would reset the connection, and the client might lose the bytes.
+void refuse(UniqueFd connection, const void *bytes, size_t size);
+
 // recv and send that repeat after signals and never raise SIGPIPE. In
 // blocking mode they wait even if the description is O_NONBLOCK, which
 // another process that shares it may have set.

@@ -2,12 +2,15 @@
 #ifndef UDS_TCL_INTERP_H
 #define UDS_TCL_INTERP_H
 
+#include "posix_scoreboard.h"
 #include "tcl_children.h"
 #include "tcl_signals.h"
 #include "tcl_tracking.h"
 
 #include <tcl.h>
 
+#include <map>
+#include <memory>
 #include <vector>
 
 namespace uds {
@@ -19,6 +22,8 @@ struct InterpData {
     ChildWatch children;
     ChannelTracking connections;
     ChannelTracking inherited; // from the parent, in a forked child
+    // By number. Shared with the connections that count on them.
+    std::map<int, std::shared_ptr<Scoreboard>> boards;
 };
 
 // Made when the library is loaded into the interpreter. In a process forked

@@ -246,23 +246,11 @@ const Tcl_ChannelType kListenerType = {
 };
 // clang-format on
 
-// What to tell the caller after a failure of accept or of the queue; nothing
-// for an error that is not about room.
-std::optional<HandOff::Stop> stopReason(int code, HandOff::Stop whenItWouldBlock) {
-    if (isWouldBlock(code))
-        return whenItWouldBlock;
-    switch (code) {
-    case EMFILE:
-    case ENFILE:
-        return HandOff::Stop::Descriptors;
-    case ENOBUFS:
-    case ENOMEM:
-        return HandOff::Stop::Memory;
-    case ETOOMANYREFS:
-        return HandOff::Stop::InFlight;
-    default:
-        return std::nullopt;
-    }
+Result<HandOff> stopped(const Error &error, HandOff::Stop whenItWouldBlock) {
+    const auto stop = stopReason(error.code, whenItWouldBlock);
+    if (!stop)
+        return error;
+    return HandOff{0, *stop};
 }
 
 } // namespace
@@ -332,28 +320,54 @@ Result<Accepted> acceptFrom(Listener &listener) {
     return accepted;
 }
 
-Result<HandOff> handOff(Listener &listener, int queue, int max) {
-    HandOff done;
-    for (; done.count < max || listener.pending; ++done.count) {
-        Result<Accepted> accepted = acceptFrom(listener);
-        if (!accepted) {
-            const auto stop = stopReason(accepted.error().code, HandOff::Stop::Empty);
-            if (!stop)
-                return accepted.error();
-            done.stop = *stop;
-            return done;
-        }
-        Status sent = enqueue(queue, accepted.value().fd.get(), accepted.value().peer);
-        if (!sent) {
-            listener.pending = std::move(accepted.value());
-            const auto stop = stopReason(sent.error().code, HandOff::Stop::Full);
-            if (!stop)
-                return sent.error();
-            done.stop = *stop;
-            return done;
-        }
+std::optional<HandOff::Stop> stopReason(int code, HandOff::Stop whenItWouldBlock) {
+    if (isWouldBlock(code))
+        return whenItWouldBlock;
+    switch (code) {
+    case EMFILE:
+    case ENFILE:
+        return HandOff::Stop::Descriptors;
+    case ENOBUFS:
+    case ENOMEM:
+        return HandOff::Stop::Memory;
+    case ETOOMANYREFS:
+        return HandOff::Stop::InFlight;
+    default:
+        return std::nullopt;
     }
-    return done;
+}
+
+Result<const Accepted *> lookAt(Listener &listener) {
+    if (!listener.pending) {
+        Result<Accepted> accepted = acceptFrom(listener);
+        if (!accepted)
+            return accepted.error();
+        listener.pending = std::move(accepted.value());
+    }
+    return static_cast<const Accepted *>(&*listener.pending);
+}
+
+Result<HandOff> handOffOne(Listener &listener, int queue, uint64_t id) {
+    Result<const Accepted *> next = lookAt(listener);
+    if (!next)
+        return stopped(next.error(), HandOff::Stop::Empty);
+    Status sent = enqueue(queue, next.value()->fd.get(), next.value()->peer, id);
+    if (!sent)
+        return stopped(sent.error(), HandOff::Stop::Full);
+    listener.pending.reset();
+    return HandOff{1, HandOff::Stop::Max};
+}
+
+Result<HandOff> handOff(Listener &listener, int queue, int max) {
+    int count = 0;
+    for (; count < max || listener.pending; ++count) {
+        Result<HandOff> one = handOffOne(listener, queue, 0);
+        if (!one)
+            return one;
+        if (one.value().stop != HandOff::Stop::Max)
+            return HandOff{count, one.value().stop};
+    }
+    return HandOff{count, HandOff::Stop::Max};
 }
 
 } // namespace uds

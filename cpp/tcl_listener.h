@@ -37,14 +37,23 @@ bool ownsSocket(const Listener &listener, int fd);
 // EAGAIN when nothing waits on any of its sockets.
 Result<Accepted> acceptFrom(Listener &listener);
 
+// The connection that acceptFrom or handOff would give next, which stays theirs
+// to give. EAGAIN when nothing waits.
+Result<const Accepted *> lookAt(Listener &listener);
+
 struct HandOff {
     int count = 0;
     enum class Stop { Max, Empty, Full, Descriptors, Memory, InFlight } stop = Stop::Max;
 };
+// Why a call that failed with this error may succeed later; nothing for an error
+// that is not about room.
+std::optional<HandOff::Stop> stopReason(int code, HandOff::Stop whenItWouldBlock);
 // Accepts up to `max` connections and puts them into the queue. A connection
 // that was accepted but found no place is kept, and is the next one (the only
 // one with max 0). An error means that the listener or the queue is broken.
 Result<HandOff> handOff(Listener &listener, int queue, int max);
+// Puts the next connection only, with an id; Stop::Max when that was done.
+Result<HandOff> handOffOne(Listener &listener, int queue, uint64_t id);
 
 } // namespace uds
 

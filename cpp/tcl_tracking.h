@@ -5,6 +5,7 @@
 
 #include <tcl.h>
 
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -13,8 +14,9 @@ namespace uds {
 
 class ChannelTracking {
 public:
-    // The number stands for this channel until it is closed.
-    int track(Tcl_Channel channel);
+    // The number stands for this channel until it is closed. `closed` is called
+    // with it then, in the thread that closes, also in a forked child.
+    int track(Tcl_Channel channel, std::function<void(int)> closed = nullptr);
     bool isOpen(int number) const;
     int countOpen() const;
 
