@@ -44,15 +44,16 @@ namespace eval forkserver {
     }
 }
 
-# forkserver::start ?-preload script? ?-name title? ?-onlost cmd? ?-keep channels? --
+# forkserver::start ?-preload script? ?-name title? ?-onlost cmd? ?-keep channels? ?-onready cmd? --
 #
 #   Forks a fork server from this process. Returns its object command.
 
 proc forkserver::start {args} {
     lassign [unix_process::ParseOptions \
-        "forkserver::start ?-preload script? ?-name title? ?-onlost cmd? ?-keep channels?" \
-        {-preload {} -name forkserver -onlost {} -keep {}} 0 $args] options
-    CheckLists $options -onlost -keep
+        "forkserver::start ?-preload script? ?-name title? ?-onlost cmd? ?-keep channels?\
+            ?-onready cmd?" \
+        {-preload {} -name forkserver -onlost {} -keep {} -onready {}} 0 $args] options
+    CheckLists $options -onlost -keep -onready
     CheckKeep [dict get $options -keep]
     CheckThreads
     set life ""
@@ -74,9 +75,8 @@ proc forkserver::start {args} {
     }
     set connection [Connection new $mine $pid 1 [dict get $options -onlost]]
     try {
-        [info object namespace $connection]::my AwaitReady
-        # Without this the ended server would stay as a zombie.
-        Try PIPE {unix_process::onexit $pid ::forkserver::Ignore}
+        Watch $pid
+        [info object namespace $connection]::my AwaitReady [dict get $options -onready]
     } on error {message failure} {
         $connection destroy
         catch {unix_process::wait $pid}
@@ -156,6 +156,16 @@ proc forkserver::OpenLife {} {
     }
 }
 
+# Without this an ended server would stay as a zombie.
+proc forkserver::Watch {pid} {
+    try {
+        Try PIPE {unix_process::onexit $pid ::forkserver::Ignore}
+    } on error {message failure} {
+        unix_process::kill $pid SIGKILL
+        return -options $failure $message
+    }
+}
+
 proc forkserver::Ignore {args} {}
 
 proc forkserver::CloseAll {descriptors} {
@@ -187,6 +197,13 @@ proc forkserver::CheckThreads {} {
 proc forkserver::CallLater {cmd args} {
     if {$cmd ne ""} {
         after 0 [list uplevel #0 [list {*}$cmd {*}$args]]
+    }
+}
+
+# The same for a method, if its object still exists then.
+proc forkserver::CallMethod {my args} {
+    if {[namespace which -command $my] ne ""} {
+        $my {*}$args
     }
 }
 

@@ -6,23 +6,29 @@ oo::class create forkserver::Connection {
     # owner      pid of the process that may use this object
     # serverPid  pid of the fork server
     # starter    1 in the process that started it
+    # starting   1 until the server is ready
     # onlost     called once when the server has died
     # lost       why no call can work any more; empty while it can
-    # number     of the last request
+    # number     of the last request; 0 is the start
+    # pending    number -> {command cmd socket channel options dict} of requests whose
+    #            outcome is told to a callback, until that is called
     # callbacks  pid -> {onexit cmd onerror cmd} of children that live
     # early      pid -> exit message that came together with the reply to fork
     # statuses   pid -> status of those that have ended and nobody asked about
     # givenUp    pid -> number of the last wait for it that reached its time limit
-    variable link owner serverPid starter onlost lost number callbacks early statuses givenUp
+    variable link owner serverPid starter starting onlost lost number pending
+    variable callbacks early statuses givenUp
 
     constructor {channel pid isStarter onlostCmd} {
         set link [::forkserver::Link new $channel]
         set owner [pid]
         set serverPid $pid
         set starter $isStarter
+        set starting $isStarter
         set onlost $onlostCmd
         set lost ""
         set number 0
+        set pending [dict create]
         set callbacks [dict create]
         set statuses [dict create]
         set early [dict create]
@@ -32,32 +38,35 @@ oo::class create forkserver::Connection {
 
     destructor {
         catch {$link destroy}
+        foreach request [dict values $pending] {
+            catch {close [dict get $request socket]}
+        }
     }
 
-    # fork ?-onexit cmd? ?-onerror cmd? ?-handles list? ?-args list? ?-name title? script
+    # fork ?-onexit cmd? ?-onerror cmd? ?-handles list? ?-args list? ?-name title?
+    #      ?-command cmd? script
     method fork {args} {
         lassign [unix_process::ParseOptions "forkserver::fork ?-onexit cmd? ?-onerror cmd?\
-            ?-handles list? ?-args list? ?-name title? script" \
-            {-onexit {} -onerror {} -handles {} -args {} -name {}} 1 $args] options script
-        ::forkserver::CheckLists $options -onexit -onerror -handles -args
+            ?-handles list? ?-args list? ?-name title? ?-command cmd? script" \
+            {-onexit {} -onerror {} -handles {} -args {} -name {} -command {}} 1 $args] \
+            options script
+        ::forkserver::CheckLists $options -onexit -onerror -handles -args -command
         my Usable
         lassign [::forkserver::Try SOCKET {unix_sockets::pair}] mine theirs
         try {
-            set pid [my Call [list $theirs {*}[dict get $options -handles]] \
+            set waits [expr {[dict get $options -command] eq ""}]
+            set request [my Send $waits [list $theirs {*}[dict get $options -handles]] \
                 fork $script [dict get $options -args] [dict get $options -name]]
+            if {$waits} {
+                return [my Forked [my Await $request] $mine $options]
+            }
         } on error {message failure} {
             close $mine
             return -options $failure $message
         } finally {
             close $theirs
         }
-        dict unset statuses $pid ;# of an older process with this number
-        dict set callbacks $pid [dict filter $options key -onexit -onerror]
-        if {[dict exists $early $pid]} {
-            my Dispatch [dict get $early $pid]
-            dict unset early $pid
-        }
-        return [dict create pid $pid socket $mine]
+        my Expect $request [dict get $options -command] $mine $options
     }
 
     # wait pid ?-timeout ms? -> status; empty at the time limit
@@ -188,16 +197,26 @@ oo::class create forkserver::Connection {
     # Sends a request and waits for its reply; empty at the time limit.
     method CallFor {timeout handles verb args} {
         my Usable
-        set deadline [expr {[clock milliseconds] + $timeout}]
-        set mine [incr number]
+        set deadline [expr {$timeout < 0 ? "" : [clock milliseconds] + $timeout}]
+        my Await [my Send 1 $handles $verb {*}$args] $deadline
+    }
+
+    # Sends a request, and returns its number. Waits for room only if told to.
+    method Send {blocking handles verb args} {
+        incr number
         try {
-            $link send [list $mine $verb {*}$args] 1 $handles
+            $link send [list $number $verb {*}$args] $blocking $handles
         } trap {POSIX EPIPE} {} {
             my ReadLast
             my Lost
         } trap POSIX {message failure} {
             throw [list FORKSERVER WRITE {*}[dict get $failure -errorcode]] $message
         }
+        return $number
+    }
+
+    # Waits for a reply; empty at the deadline.
+    method Await {mine {deadline ""}} {
         while {1} {
             foreach message [my Receive] {
                 lassign $message kind which result failure
@@ -219,8 +238,8 @@ oo::class create forkserver::Connection {
             if {[$link ended]} {
                 my Lost
             }
-            set left [expr {$timeout < 0 ? -1 : $deadline - [clock milliseconds]}]
-            if {$timeout >= 0 && $left <= 0} {
+            set left [expr {$deadline eq "" ? -1 : $deadline - [clock milliseconds]}]
+            if {$deadline ne "" && $left <= 0} {
                 return ""
             }
             $link await $left
@@ -256,27 +275,75 @@ oo::class create forkserver::Connection {
     }
 
     method NoteLost {} {
-        if {$lost eq ""} {
-            set lost "the fork server (process $serverPid) is gone"
-            chan event [$link channel] readable {}
-            ::forkserver::CallLater $onlost
+        if {$lost ne ""} {
+            return
+        }
+        set lost "the fork server (process $serverPid) is gone"
+        chan event [$link channel] readable {}
+        foreach request [dict keys $pending] {
+            my Later Finish $request "" $lost \
+                [list -errorcode {FORKSERVER LOST} -errorinfo $lost]
+        }
+        if {$starting} {
+            my Later destroy
+        } else {
+            my Later TellLost
         }
     }
 
-    method AwaitReady {} {
-        while {1} {
-            foreach message [my Receive] {
-                lassign $message kind text failure
-                if {$kind eq "failed"} {
-                    return -code error {*}$failure $text
-                }
-                return
-            }
-            if {[$link ended]} {
-                my Lost
-            }
-            $link await -1
+    method TellLost {} {
+        uplevel #0 $onlost
+    }
+
+    method AwaitReady {onreadyCmd} {
+        if {$onreadyCmd ne ""} {
+            my Expect 0 $onreadyCmd
+            return
         }
+        my Await 0
+        set starting 0
+    }
+
+    # A method call from the event loop.
+    method Later {args} {
+        ::forkserver::CallLater [list ::forkserver::CallMethod [namespace current]::my {*}$args]
+    }
+
+    # Has a callback told of the outcome of a request.
+    method Expect {request cmd {socket ""} {options {}}} {
+        dict set pending $request [dict create command $cmd socket $socket options $options]
+        return
+    }
+
+    # Tells it; the first outcome counts. The words are the message and the
+    # options of an error.
+    method Finish {request result args} {
+        if {![dict exists $pending $request]} {
+            return
+        }
+        set cmd [dict get $pending $request command]
+        set socket [dict get $pending $request socket]
+        set options [dict get $pending $request options]
+        dict unset pending $request
+        if {$request == 0} {
+            set result [self]
+        } elseif {$args eq {}} {
+            set result [my Forked $result $socket $options]
+        } else {
+            close $socket
+        }
+        uplevel #0 [list {*}$cmd $result {*}$args]
+    }
+
+    # What "fork" returns. From now on the child's exit is told.
+    method Forked {pid socket options} {
+        dict unset statuses $pid ;# of an older process with this number
+        dict set callbacks $pid [dict filter $options key -onexit -onerror]
+        if {[dict exists $early $pid]} {
+            my Ended {*}[dict get $early $pid]
+            dict unset early $pid
+        }
+        return [dict create pid $pid socket $socket]
     }
 
     # From the event loop: only what nobody waits for.
@@ -309,13 +376,26 @@ oo::class create forkserver::Connection {
     }
 
     method Dispatch {message} {
-        lassign $message kind pid status text failure
-        if {$kind ne "exit"} {
-            my LateReply $kind $pid $status
-            return
+        lassign $message kind which result failure
+        if {$kind eq "exit"} {
+            my Ended {*}[lrange $message 1 end]
+        } elseif {![dict exists $pending $which]} {
+            my LateReply $kind $which $result
+        } elseif {$kind eq "reply"} {
+            my Later Finish $which $result
+        } else {
+            my Later Finish $which "" $result $failure
         }
+        if {$kind eq "reply" && $which == 0} {
+            set starting 0
+        } elseif {$kind eq "failure" && $which == 0} {
+            my NoteLost
+        }
+    }
+
+    method Ended {pid status {text ""} {failure ""}} {
         if {![dict exists $callbacks $pid]} {
-            dict set early $pid $message
+            dict set early $pid [list $pid $status $text $failure]
             return
         }
         set ended [dict get $callbacks $pid]

@@ -13,7 +13,7 @@
 #       reply number result
 #       failure number message options
 #       exit pid status message options    message and options after an error
-#       ready | failed message options     once, to the starter
+# The request 0 is the start: it is answered when the server is ready.
 
 # A frame: bytes of the message, number of descriptors, the message in UTF-8.
 oo::class create forkserver::Link {

@@ -43,13 +43,13 @@ proc forkserver::server::Run {startersEnd channel startersLife options} {
     }
     if {$code == 1} {
         catch {
-            $starter send [list failed [::forkserver::Shortened $message] \
+            $starter send [list failure 0 [::forkserver::Shortened $message] \
                 [::forkserver::Portable $failure]] 1
         }
         unix_process::exit 1
     }
     Compile
-    Send $starter ready
+    Reply $starter 0 ""
     vwait [namespace current]::forever
 }
 
