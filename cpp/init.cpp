@@ -11,7 +11,7 @@ const std::vector<Command> &commandTable() {
         std::vector<Command> all;
         for (const auto &group :
              {socketCommands(), passingCommands(), queueCommands(), poolCommands(),
-              processCommands(), identityCommands(), forkserverCommands()})
+              connectionCommands(), processCommands(), identityCommands(), forkserverCommands()})
             all.insert(all.end(), group.begin(), group.end());
         return all;
     }();

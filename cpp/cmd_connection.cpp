@@ -1,0 +1,145 @@
+// ReadProxy, OnClose: what a worker asks of a connection; all of it private.
+#include "cmd_table.h"
+#include "posix_connection.h"
+#include "posix_proxy.h"
+#include "posix_socket.h"
+#include "tcl_adopt.h"
+#include "tcl_interp.h"
+
+#include <sys/socket.h>
+
+#include <memory>
+
+namespace uds {
+
+namespace {
+
+Error serverError(const char *kind, const std::string &what, const char *reason,
+                  const std::string &channel) {
+    Error error = ownError(kind, what + " \"" + channel + "\"", reason, channel);
+    error.domain = "SOCKETSERVER";
+    return error;
+}
+
+// The descriptor of the channel that the first argument names.
+int getDescriptor(const Call &call, const char *what, Tcl_Channel &channel, int &fd) {
+    channel = findChannel(call.interp, call.arguments[0]);
+    if (!channel)
+        return TCL_ERROR;
+    const std::optional<int> found = descriptorOf(channel, TCL_READABLE);
+    if (!found)
+        return call.fail(serverError("NODESCRIPTOR", what, "the channel has no descriptor",
+                                     text(call.arguments[0])));
+    fd = *found;
+    return TCL_OK;
+}
+
+// ---- the PROXY protocol --------------------------------------------------------
+
+const char kCannotReadHeader[] = "couldn't read a header from";
+
+// Only what the system still holds can be looked at and left there.
+Status checkUntouched(Tcl_Channel channel, int fd, const std::string &name) {
+    if (Tcl_GetStackedChannel(Tcl_GetTopChannel(channel)))
+        return serverError("STACKED", kCannotReadHeader, "a channel is stacked on it", name);
+    if (Tcl_InputBuffered(channel) > 0)
+        return serverError("UNREAD", kCannotReadHeader, "it has unread input in its buffer", name);
+    if (socketType(fd) != SOCK_STREAM)
+        return serverError("NOTSTREAM", kCannotReadHeader, "it is not a stream socket", name);
+    return Nothing{};
+}
+
+Tcl_Obj *headerWords(const ProxyHeader &header) {
+    switch (header.kind) {
+    case ProxyHeader::Kind::More:
+        return newList({newString("more")});
+    case ProxyHeader::Kind::None:
+        return newList({newString("none")});
+    case ProxyHeader::Kind::Bad:
+        return newList({newString("bad"), newString(header.reason)});
+    case ProxyHeader::Kind::Whole:
+        break;
+    }
+    if (header.source.family() == AF_UNSPEC)
+        return newList({newString("header")});
+    return newList({newString("header"), newString(header.source.host()),
+                    Tcl_NewIntObj(header.source.port())});
+}
+
+// Nullopt when nothing came and nothing will. Of what waits to be read only a
+// whole header is taken.
+Result<std::optional<ProxyHeader>> takeHeader(int fd) {
+    char bytes[kMaxProxyHeader];
+    Result<Peeked> peeked = peekBytes(fd, bytes, sizeof bytes);
+    if (!peeked && isWouldBlock(peeked.error().code))
+        return std::optional(ProxyHeader());
+    if (!peeked)
+        return peeked.error();
+    const auto [size, ended] = peeked.value();
+    if (size == 0)
+        return std::optional<ProxyHeader>();
+    const ProxyHeader header = parseProxyHeader(bytes, size, ended);
+    if (header.kind == ProxyHeader::Kind::Whole)
+        if (Result<size_t> taken = receiveBytes(fd, bytes, header.length, true); !taken)
+            return taken.error();
+    return std::optional(header);
+}
+
+// The answer is {more}, {none}, {bad REASON}, {eof}, {header ADDRESS PORT}, or
+// {header} when it tells no address.
+int readProxyCommand(const Call &call) {
+    Tcl_Channel channel = nullptr;
+    int fd = -1;
+    if (getDescriptor(call, kCannotReadHeader, channel, fd) != TCL_OK)
+        return TCL_ERROR;
+    const std::string name = text(call.arguments[0]);
+    if (Status status = checkUntouched(channel, fd, name); !status)
+        return call.fail(status.error());
+    Result<std::optional<ProxyHeader>> header = takeHeader(fd);
+    if (!header)
+        return call.fail(
+            systemError(std::string(kCannotReadHeader) + " \"" + name + "\"", header.error().code));
+    return call.answer(header.value() ? headerWords(*header.value()) : newList({newString("eof")}));
+}
+
+// ---- closing ---------------------------------------------------------------------
+
+// A string, not an object: the channel may move to another thread.
+struct ClosingCall {
+    Tcl_Interp *interp;
+    std::string command;
+};
+
+// Nobody is told if the interpreter is of another thread or gone.
+void onClosing(void *data) {
+    const std::unique_ptr<ClosingCall> call(static_cast<ClosingCall *>(data));
+    for (const InterpData *each : interpsOfThread()) {
+        if (each->interp != call->interp)
+            continue;
+        Tcl_InterpState saved = Tcl_SaveInterpState(call->interp, TCL_OK);
+        callBack(call->interp, ObjRef(newString(call->command)), {});
+        Tcl_RestoreInterpState(call->interp, saved);
+        return;
+    }
+}
+
+// Calls the command prefix while the channel is being closed.
+int onCloseCommand(const Call &call) {
+    const Tcl_Channel channel = findChannel(call.interp, call.arguments[0]);
+    if (!channel)
+        return TCL_ERROR;
+    auto closing = std::make_unique<ClosingCall>(ClosingCall{call.interp, text(call.arguments[1])});
+    Tcl_CreateCloseHandler(channel, onClosing, closing.release()); // freed by onClosing
+    return TCL_OK;
+}
+
+} // namespace
+
+std::vector<Command> connectionCommands() {
+    return {
+        {"socketserver::ReadProxy", {}, 1, 1, "channel", readProxyCommand},
+        {"socketserver::OnClose", {}, 2, 2, "channel cmd", onCloseCommand},
+    };
+}
+
+} // namespace uds
