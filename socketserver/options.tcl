@@ -38,8 +38,9 @@ proc socketserver::options::Find {name} {
 # The normal form of a value.
 proc socketserver::options::Check {name value} {
     variable table
+    set arguments [lassign [dict get $table $name kind] kind]
     try {
-        return [kind::{*}[dict get $table $name kind] $value]
+        return [kind::$kind {*}$arguments $value]
     } trap {SOCKETSERVER KIND} {mustBe} {
         throw [list SOCKETSERVER VALUE $name $value] \
             "bad value \"$value\" for $name: must be $mustBe"

@@ -1,0 +1,464 @@
+# socketserver/acceptor.tcl --
+#
+#   The parent's way from the listeners to the queue. Nothing is accepted beyond
+#   what the limits allow; at a limit, and while the system lacks something,
+#   accepting rests and clients wait in the listeners' backlogs.
+
+oo::class create socketserver::Acceptor {
+    # listeners   {endpoint channel} of each
+    # sender      the queue's sending end
+    # board       the pool's scoreboard: who is being served
+    # options     those of the pool
+    # owner       process that may accept: a forked copy must not
+    # paused      why accepting rests; empty while it does not
+    # held        set while the pool does not want connections: user or drain
+    # resumeId    timer that ends the pause
+    # overloaded  the limit that onLimit was told of last, until there is room again
+    # bucket      of -maxrate, or empty
+    # claims      number of a connection -> {address time claimed 0|1}, with -maxpersource
+    # sources     address -> connections in the pool
+    # accepted, errors; refusals: reason -> count
+    # onAccept    called after connections went into the queue
+    # onLimit     called with the limit when one is reached
+    # onError     called with message and options of an error
+    # finishCmd   called once every listener is closed
+    variable listeners sender board options owner paused held resumeId overloaded bucket \
+        claims sources lastClaim accepted errors refusals onAccept onLimit onError finishCmd
+
+    constructor {senderChannel scoreboard poolOptions acceptCmd limitCmd errorCmd} {
+        set listeners {}
+        set owner [pid]
+        set paused ""
+        set held ""
+        set resumeId ""
+        set overloaded ""
+        set claims [dict create]
+        set sources [dict create]
+        set lastClaim 0
+        set accepted 0
+        set errors 0
+        set refusals [dict create]
+        set finishCmd ""
+        set sender $senderChannel
+        set board $scoreboard
+        set onAccept $acceptCmd
+        set onLimit $limitCmd
+        set onError $errorCmd
+        my configure $poolOptions
+    }
+
+    destructor {
+        if {$owner == [pid]} {
+            after cancel $resumeId
+            foreach listener [my Channels] {
+                close $listener
+            }
+        }
+        if {$bucket ne ""} {
+            $bucket destroy
+        }
+    }
+
+    # Options may change while connections come.
+    method configure {poolOptions} {
+        set options $poolOptions
+        set rate [dict get $options -maxrate]
+        if {[info exists bucket] && $bucket ne ""} {
+            $bucket destroy
+        }
+        set bucket [expr {$rate eq "" ? "" :
+            [::socketserver::Bucket new $rate [clock milliseconds]]}]
+        my changed
+    }
+
+    method add {endpoint channel} {
+        lappend listeners [list $endpoint $channel]
+    }
+
+    method listeners {} {
+        return $listeners
+    }
+
+    method statistics {} {
+        return [dict create accepted $accepted accepterrors $errors refusals $refusals \
+            refused [tcl::mathop::+ {*}[dict values $refusals]] \
+            paused [expr {$held ne "" ? $held : $paused}]]
+    }
+
+    method depth {} {
+        return [unix_sockets::depth $sender]
+    }
+
+    # ---- starting and stopping -----------------------------------------------
+
+    # The pool wants none (reason: user, drain, start), or wants them again.
+    method hold {reason} {
+        set held $reason
+        my Watch
+    }
+
+    method release {} {
+        set held ""
+        my Resume
+    }
+
+    # There may be room again.
+    method changed {} {
+        if {$paused in {connections maxqueue full}} {
+            my Resume
+        }
+    }
+
+    # Takes in what has reached the listeners already, then closes them.
+    method finish {cmd} {
+        set finishCmd $cmd
+        set held stop
+        after cancel $resumeId
+        chan event $sender writable {}
+        my Watch
+        my FinishNext
+    }
+
+    method FinishNext {} {
+        foreach each $listeners {
+            lassign $each endpoint listener
+            if {[catch {my HandOff $listener 65535} reason]} {
+                set reason empty ;# broken: there is nothing to be had from it
+            }
+            if {$reason ni {empty max}} {
+                set resumeId [after 20 [namespace code {my FinishNext}]]
+                return
+            }
+            close $listener
+            set listeners [lreplace $listeners 0 0]
+        }
+        after cancel $resumeId
+        set resumeId [after 0 $finishCmd]
+    }
+
+    # ---- accepting -----------------------------------------------------------
+
+    method Channels {} {
+        return [lmap each $listeners {lindex $each 1}]
+    }
+
+    method Watch {} {
+        set wanted [expr {$held eq "" && $paused eq ""}]
+        foreach listener [my Channels] {
+            chan event $listener readable \
+                [expr {$wanted ? [namespace code [list my Readable $listener]] : ""}]
+        }
+    }
+
+    # Never throws: Tcl would take the event away.
+    method Readable {listener} {
+        if {$owner != [pid]} {
+            return
+        }
+        try {
+            set reason [my AcceptSome $listener]
+        } on error {message failure} {
+            incr errors
+            {*}$onError $message $failure
+            set reason error
+        }
+        if {$reason ni {max empty}} {
+            my Pause $reason
+        }
+    }
+
+    # Accepts one batch; why it stopped.
+    method AcceptSome {listener} {
+        lassign [my Room] room limit
+        if {$room <= 0} {
+            my NoteLimit $limit
+            return [my AtLimit $listener $limit]
+        }
+        set overloaded ""
+        if {[dict get $options -acceptfilter] ne "" || [dict get $options -maxpersource] > 0} {
+            return [my LookAtEach $listener $room]
+        }
+        set reason [my HandOff $listener $room]
+        if {$reason eq "full"} {
+            my NoteLimit full
+            return [my AtLimit $listener full]
+        }
+        return $reason
+    }
+
+    method HandOff {listener most} {
+        set count [unix_sockets::handoff -max $most $listener $sender reason]
+        my Count $count
+        return $reason
+    }
+
+    method Count {count} {
+        if {$count > 0} {
+            incr accepted $count
+            if {$bucket ne ""} {
+                $bucket use $count
+            }
+            {*}$onAccept
+        }
+    }
+
+    # {count limit}: how many may come now, and which limit says so.
+    method Room {} {
+        set room $::socketserver::batch
+        set limit ""
+        foreach {name free} [list \
+            maxqueue [my Free -maxqueue [expr {[my Limit -maxqueue] ? [my depth] : 0}]] \
+            connections [my FreeConnections] \
+            rate [expr {$bucket eq "" ? $room : [$bucket available [clock milliseconds]]}]] {
+            if {$free < $room} {
+                set room $free
+                set limit $name
+            }
+        }
+        return [list $room $limit]
+    }
+
+    method Limit {name} {
+        return [dict get $options $name]
+    }
+
+    method Free {name used} {
+        set limit [my Limit $name]
+        return [expr {$limit == 0 ? $::socketserver::batch : $limit - $used}]
+    }
+
+    # A process for each connection: there are no more connections than those.
+    method FreeConnections {} {
+        set limit [my Limit -maxconnections]
+        if {[my Limit -mode] eq "perconnection"} {
+            set children [my Limit -maxchildren]
+            set limit [expr {$limit == 0 ? $children : min($limit, $children)}]
+        }
+        return [expr {$limit == 0 ? $::socketserver::batch : $limit - [my inPool]}]
+    }
+
+    # Connections that wait or are being served.
+    method inPool {} {
+        lassign [::socketserver::BoardCounts $board] taken done
+        return [expr {[my depth] + $taken - $done}]
+    }
+
+    # ---- limits --------------------------------------------------------------
+
+    method NoteLimit {limit} {
+        if {$overloaded ne $limit} {
+            set overloaded $limit
+            {*}$onLimit $limit
+        }
+    }
+
+    # What becomes of connections beyond a limit. Returns why to pause, or max.
+    method AtLimit {listener limit} {
+        set policy [dict get $options -overload]
+        switch -- [lindex $policy 0] {
+            queue {
+                return $limit
+            }
+            refuse {
+                my Refuse $listener $::socketserver::batch $limit [lindex $policy 1]
+                return max
+            }
+        }
+        set peer [::socketserver::Look $listener reason]
+        if {$peer eq ""} {
+            return $reason
+        }
+        return [my Obey $listener $limit [my Ask [list {*}$policy $limit] $peer] 0]
+    }
+
+    method Refuse {listener most reason banner} {
+        set count [::socketserver::Refuse $listener $most [encoding convertto utf-8 $banner]]
+        if {$count > 0} {
+            dict incr refusals $reason $count
+        }
+    }
+
+    # A command that fails lets nobody in.
+    method Ask {cmd peer} {
+        try {
+            return [uplevel #0 [list {*}$cmd {*}$peer]]
+        } on error {message failure} {
+            {*}$onError $message $failure
+            return refuse
+        }
+    }
+
+    # accept | refuse ?banner? | queue | route target. Returns why to stop, or max.
+    method Obey {listener reason verdict claim} {
+        switch -- [lindex $verdict 0] {
+            accept {
+                return [my HandOffOne $listener $sender $claim]
+            }
+            refuse {
+                my Refuse $listener 1 $reason [lindex $verdict 1]
+                return max
+            }
+            queue {
+                return $reason
+            }
+            route {
+                return [my HandOffOne $listener [my Target [lindex $verdict 1]] 0]
+            }
+        }
+        throw [list SOCKETSERVER VERDICT $verdict] "bad answer \"$verdict\" of a connection's\
+            command: must be accept, refuse ?banner?, queue or route target"
+    }
+
+    method HandOffOne {listener queue claim} {
+        set reason [::socketserver::HandOffOne $listener $queue $claim]
+        if {$reason eq "max"} {
+            my Count 1
+        }
+        return $reason
+    }
+
+    # A pool of this process, or the sending end of a queue.
+    method Target {name} {
+        if {[info object isa object $name] && [info object isa typeof $name ::socketserver::pool]} {
+            return [[info object namespace $name]::my Sender]
+        }
+        return $name
+    }
+
+    # ---- one by one: with a filter, or a limit for each address -----------------
+
+    method LookAtEach {listener most} {
+        for {set i 0} {$i < $most} {incr i} {
+            set peer [::socketserver::Look $listener reason]
+            if {$reason ne "max"} {
+                return $reason
+            }
+            set reason [my Judge $listener $peer]
+            if {$reason ne "max"} {
+                return $reason
+            }
+        }
+        return max
+    }
+
+    method Judge {listener peer} {
+        set verdict accept
+        set reason filter
+        if {[dict get $options -acceptfilter] ne ""} {
+            set verdict [my Ask [dict get $options -acceptfilter] $peer]
+        }
+        if {[lindex $verdict 0] eq "accept" && [my SourceIsFull [lindex $peer 0]]} {
+            set reason persource
+            set verdict [my SourceVerdict $peer]
+        }
+        set claim [my Claim $verdict [lindex $peer 0]]
+        set outcome [my Obey $listener $reason $verdict $claim]
+        if {$outcome ne "max" || [lindex $verdict 0] ne "accept"} {
+            my released $claim
+        }
+        return [expr {$outcome eq "filter" ? "error" : $outcome}]
+    }
+
+    method SourceIsFull {address} {
+        set limit [my Limit -maxpersource]
+        return [expr {$limit > 0 && [dict exists $sources $address] &&
+            [dict get $sources $address] >= $limit}]
+    }
+
+    # Nobody else is to wait because of one address: without a command of the
+    # user's, such a connection is refused.
+    method SourceVerdict {peer} {
+        set policy [dict get $options -overload]
+        my NoteLimit persource
+        switch -- [lindex $policy 0] {
+            queue - refuse {
+                return [list refuse [lindex $policy 1]]
+            }
+        }
+        set verdict [my Ask [list {*}$policy persource] $peer]
+        return [expr {[lindex $verdict 0] eq "queue" ? "refuse" : $verdict}]
+    }
+
+    # A number for a connection that is counted by its address; 0 without.
+    method Claim {verdict address} {
+        if {[my Limit -maxpersource] == 0 || [lindex $verdict 0] ne "accept"} {
+            return 0
+        }
+        dict set claims [incr lastClaim] [list $address [clock milliseconds] 0]
+        dict incr sources $address
+        return $lastClaim
+    }
+
+    # A worker serves it now.
+    method claimed {claim} {
+        if {[dict exists $claims $claim]} {
+            dict set claims $claim [lreplace [dict get $claims $claim] 2 2 1]
+        }
+    }
+
+    # It is closed, or its worker has died.
+    method released {claim} {
+        if {![dict exists $claims $claim]} {
+            return
+        }
+        set address [lindex [dict get $claims $claim] 0]
+        dict unset claims $claim
+        dict incr sources $address -1
+        if {[dict get $sources $address] <= 0} {
+            dict unset sources $address
+        }
+    }
+
+    # Connections that were taken by a worker that died before it could say so:
+    # the queue is empty, and nobody has claimed them.
+    method sweep {now} {
+        if {[dict size $claims] == 0 || [my depth] > 0} {
+            return
+        }
+        dict for {claim entry} $claims {
+            lassign $entry address time isClaimed
+            if {!$isClaimed && $now - $time > 5000} {
+                my released $claim
+            }
+        }
+    }
+
+    # ---- pausing -------------------------------------------------------------
+
+    method Pause {reason} {
+        set paused $reason
+        my Watch
+        after cancel $resumeId
+        set ms $::socketserver::retryMs
+        switch -- $reason {
+            rate {
+                set ms [$bucket wait [clock milliseconds]]
+            }
+            connections {
+                # Asked first, looked at then: a connection that ends in between is seen.
+                ::socketserver::BoardAsk $board 0 1
+                if {[my FreeConnections] > 0} {
+                    set ms 0
+                }
+            }
+            maxqueue {
+                ::socketserver::BoardAsk $board 1 0
+                set ms $::socketserver::lookMs
+            }
+            full {
+                chan event $sender writable [namespace code {my Resume}]
+            }
+        }
+        set resumeId [after $ms [namespace code {my Resume}]]
+    }
+
+    method Resume {} {
+        after cancel $resumeId
+        if {$finishCmd ne ""} {
+            return
+        }
+        chan event $sender writable {}
+        set paused ""
+        my Watch
+    }
+}

@@ -1,0 +1,90 @@
+# socketserver/generation.tcl --
+#
+#   A fork server that has loaded the application, and the workers that come from
+#   it. A reload makes a new one. The parent never waits for it.
+
+oo::class create socketserver::Generation {
+    # number    1, 2, ...
+    # options   with which the application was loaded
+    # server    forkserver::Connection; empty once it is lost
+    # readyCmd  called once: with nothing when the application is loaded, with
+    #           message and options when it could not be
+    # lostCmd   called when the fork server has died later
+    variable number options server state readyCmd lostCmd timer
+
+    # keep: channels that the workers inherit
+    constructor {generationNumber poolOptions keep whenReadyCmd whenLostCmd} {
+        set number $generationNumber
+        set options $poolOptions
+        set readyCmd $whenReadyCmd
+        set lostCmd $whenLostCmd
+        set state loading
+        set server ""
+        set timer ""
+        set server [forkserver::start -name "[dict get $options -name]: fork server" \
+            -keep $keep -preload [list ::socketserver::LoadApp $options] \
+            -onready [namespace code {my Loaded}] -onlost [namespace code {my Lost}]]
+        set limit [dict get $options -boottimeout]
+        if {$limit > 0} {
+            set timer [after $limit [namespace code [list my TooSlow $limit]]]
+        }
+    }
+
+    # The fork server ends by itself once its children have ended.
+    destructor {
+        after cancel $timer
+        if {$server ne ""} {
+            catch {$server destroy}
+        }
+    }
+
+    method number {} {
+        return $number
+    }
+
+    # loading, ready, failed or lost
+    method state {} {
+        return $state
+    }
+
+    # Calls cmd with {pid P socket S}, or with {} message options.
+    method spawn {title config exitCmd cmd} {
+        $server fork -name $title -args $config -onexit $exitCmd -onerror ::forkserver::Ignore \
+            -command $cmd ::socketserver::worker::Main
+        return
+    }
+
+    # What the application wants.
+    method appOptions {} {
+        return [$server eval ::socketserver::AppOptions]
+    }
+
+    method Loaded {connection args} {
+        after cancel $timer
+        if {[llength $args] > 0} {
+            set state failed
+            set server ""
+        } else {
+            set state ready
+        }
+        {*}$readyCmd {*}$args
+    }
+
+    method TooSlow {limit} {
+        set state failed
+        catch {unix_process::kill [$server pid] SIGKILL}
+        set lost $server
+        set server ""
+        $lost destroy
+        {*}$readyCmd "couldn't load the application: it took more than $limit ms\
+            (-boottimeout)" [list -errorcode {SOCKETSERVER TIMEOUT} -errorinfo {}]
+    }
+
+    method Lost {} {
+        set state lost
+        set lost $server
+        set server ""
+        {*}$lostCmd
+        $lost destroy
+    }
+}

@@ -1,0 +1,437 @@
+# socketserver/worker.tcl --
+#
+#   The worker: takes connections from the queue, calls the handler, and ends when
+#   it is told to, when it has served enough, or when its parent has ended.
+#
+# Messages, in frames of forkserver::Link:
+#   worker to parent
+#       ready                    it can serve
+#       retiring reason          it takes no more connections, and ends by itself
+#       claimed N | released N   it serves a connection, or has ended that (-maxpersource)
+#       refused reason           it has closed a connection without serving it
+#       redeliver                with a connection: for another worker
+#       log level message
+#   parent to worker
+#       retire                   end when nothing is served any more
+#       quit                     end now
+#       reopen file              standard output and error are another file now
+
+namespace eval socketserver::worker {
+    # What Main was told, see socketserver::pool's method Config; empty elsewhere.
+    variable config [dict create]
+    variable link ""
+    # booting; ready; last: it takes no more, and ends after what it serves;
+    # stopping: the same, because it was told to
+    variable state booting
+    # Taking more would go beyond -concurrency, or is over.
+    variable watching 0
+    # Connections that are open: number -> {channel claim}
+    variable open [dict create]
+    # Handler calls that are running.
+    variable calls 0
+    variable taken 0
+    # After so many no more are taken; 0: no limit.
+    variable limit 0
+    variable started 0
+    variable onStopCmd ""
+    # The parent has ended, and the queue is to be emptied first.
+    variable draining 0
+
+    namespace ensemble create -command ::socketserver::worker -map {
+        id        ::socketserver::worker::Id
+        stats     ::socketserver::worker::Stats
+        busy      ::socketserver::worker::Busy
+        ready     ::socketserver::worker::IsReady
+        stopping  ::socketserver::worker::IsStopping
+        onstop    ::socketserver::worker::OnStop
+        redeliver ::socketserver::worker::Redeliver
+    }
+}
+
+# ---- for the application ---------------------------------------------------------
+
+# The worker's number, from 1.
+proc socketserver::worker::Id {} {
+    return [Setting number]
+}
+
+proc socketserver::worker::Stats {} {
+    variable taken
+    variable open
+    variable state
+    variable started
+    return [dict create id [Setting number] pid [pid] generation [Setting generation] \
+        state $state taken $taken active [dict size $open] \
+        served [expr {$taken - [dict size $open]}] \
+        uptime [expr {[clock milliseconds] - $started}]]
+}
+
+# How many connections it is serving.
+proc socketserver::worker::Busy {} {
+    variable open
+    Setting number
+    return [dict size $open]
+}
+
+proc socketserver::worker::IsReady {} {
+    variable state
+    Setting number
+    return [expr {$state in {ready last}}]
+}
+
+# Whether it takes no more connections: a handler that keeps its connection for
+# many requests should end it after this one.
+proc socketserver::worker::IsStopping {} {
+    variable state
+    Setting number
+    return [expr {$state eq "stopping"}]
+}
+
+# onstop ?cmd?: called once when the worker is told to end.
+proc socketserver::worker::OnStop {args} {
+    variable onStopCmd
+    Setting number
+    if {[llength $args] > 1} {
+        unix_process::WrongArguments "socketserver::worker onstop ?cmd?"
+    }
+    if {[llength $args] == 1} {
+        set onStopCmd [lindex $args 0]
+    }
+    return $onStopCmd
+}
+
+# Gives a connection, of which nothing has been read, to another worker.
+proc socketserver::worker::Redeliver {channel} {
+    variable link
+    Setting number
+    if {[Option -proxyprotocol] ne "off"} {
+        throw {SOCKETSERVER REDELIVER} "couldn't redeliver \"$channel\": the header of the\
+            PROXY protocol has been read from it"
+    }
+    $link send redeliver 1 [list $channel]
+    close $channel
+}
+
+proc socketserver::worker::Setting {name} {
+    variable config
+    if {![dict exists $config $name] || [dict get $config pid] != [pid]} {
+        throw {SOCKETSERVER NOWORKER} "this process is not a worker of a pool"
+    }
+    return [dict get $config $name]
+}
+
+proc socketserver::worker::Option {name} {
+    variable config
+    return [dict get $config options $name]
+}
+
+# ---- from birth to death ---------------------------------------------------------
+
+# The script of the fork server's child. An error before it is ready ends it.
+proc socketserver::worker::Main {} {
+    variable config [forkserver::child args]
+    variable link [forkserver::Link new [forkserver::child socket]]
+    variable started [clock milliseconds]
+    dict set config pid [pid]
+    chan event [$link channel] readable ::socketserver::worker::Listen
+    if {[interp bgerror {}] in {::tcl::Bgerror tcl::Bgerror}} {
+        interp bgerror {} ::socketserver::worker::BackgroundError
+    }
+    foreach {signal cmd} {
+        SIGINT ::socketserver::worker::Ignore SIGTERM ::socketserver::worker::Terminated
+    } {
+        unix_process::onsignal $signal $cmd
+    }
+    try {
+        Begin
+    } on error {message failure} {
+        Tell log error "worker [Setting number] couldn't start: [dict get $failure -errorinfo]"
+        unix_process::exit 1
+    }
+    vwait forever
+}
+
+proc socketserver::worker::Begin {} {
+    variable state
+    variable limit [Option -maxrequests]
+    if {$limit > 0} {
+        incr limit [expr {int(rand() * ([Option -jitter] + 1))}]
+    }
+    if {[Option -mode] eq "perconnection"} {
+        set limit 1
+    }
+    if {[Option -workerinit] ne ""} {
+        uplevel #0 [list {*}[Option -workerinit] [Setting number]]
+    }
+    if {$state eq "stopping"} {
+        return ;# told to while it got ready
+    }
+    set state ready
+    Beat
+    if {[Option -idletimeout] > 0} {
+        EndSilentOnes
+    }
+    Tell ready
+    Watch
+}
+
+proc socketserver::worker::Ignore {args} {}
+
+# Somebody's kill PID.
+proc socketserver::worker::Terminated {signal} {
+    Retire terminated
+}
+
+proc socketserver::worker::Tell {args} {
+    variable link
+    catch {$link send $args 0}
+}
+
+# Tells the parent that the event loop turns.
+proc socketserver::worker::Beat {} {
+    ::socketserver::BoardBeat [Setting board] [Setting number]
+    if {[Option -timeout] > 0} {
+        after [expr {min(1000, max(10, [Option -timeout] / 4))}] ::socketserver::worker::Beat
+    }
+}
+
+# From the parent.
+proc socketserver::worker::Listen {} {
+    variable link
+    try {
+        $link fill
+        while {[$link next message descriptors]} {
+            forkserver::CloseAll $descriptors
+            Obey {*}$message
+        }
+        set ended [$link ended]
+    } on error {} {
+        set ended 1
+    }
+    if {$ended} {
+        chan event [$link channel] readable {}
+        ParentEnded
+    }
+}
+
+proc socketserver::worker::Obey {verb args} {
+    switch -- $verb {
+        retire {
+            Retire ""
+        }
+        quit {
+            Leave
+        }
+        reopen {
+            unix_process::Redirect [lindex $args 0]
+        }
+    }
+}
+
+proc socketserver::worker::ParentEnded {} {
+    variable draining
+    if {[Option -onparentexit] eq "drain"} {
+        set draining 1
+        Watch
+    } else {
+        Retire ""
+    }
+}
+
+# Takes nothing more. The parent hears of a reason of the worker's own.
+proc socketserver::worker::Retire {reason} {
+    variable state
+    variable onStopCmd
+    if {$state ne "stopping"} {
+        set state stopping
+        if {$reason ne ""} {
+            Tell retiring $reason
+        }
+        Watch
+        if {$onStopCmd ne ""} {
+            after 0 [list uplevel #0 $onStopCmd]
+        }
+    }
+    LeaveIfDone
+}
+
+proc socketserver::worker::LeaveIfDone {} {
+    variable state
+    variable open
+    variable calls
+    if {$state in {last stopping} && [dict size $open] == 0 && $calls == 0} {
+        Leave
+    }
+}
+
+proc socketserver::worker::Leave {} {
+    set code 0
+    if {[Option -workerexit] ne ""} {
+        if {[catch {uplevel #0 [list {*}[Option -workerexit] [Setting number]]} message failure]} {
+            Tell log error "-workerexit: [dict get $failure -errorinfo]"
+            set code 1
+        }
+    }
+    unix_process::exit $code
+}
+
+proc socketserver::worker::BackgroundError {message failure} {
+    Tell log error "worker [Setting number] (pid [pid]): [dict get $failure -errorinfo]"
+}
+
+# ---- taking ----------------------------------------------------------------------
+
+# Wakes only for connections that it may take.
+proc socketserver::worker::Watch {} {
+    variable state
+    variable watching
+    variable open
+    set wanted [expr {$state eq "ready" && [dict size $open] < [Option -concurrency]}]
+    if {$wanted != $watching} {
+        set watching $wanted
+        chan event [Setting receiver] readable \
+            [expr {$wanted ? "::socketserver::worker::Take" : ""}]
+    }
+}
+
+# A worker that serves one after the other takes the next at once; others leave
+# it to whoever wakes first.
+proc socketserver::worker::Take {} {
+    variable state
+    variable open
+    set most [expr {[Option -concurrency] == 1 ? $::socketserver::batch : 1}]
+    for {set i 0} {$i < $most} {incr i} {
+        if {$state ne "ready" || [dict size $open] >= [Option -concurrency]} break
+        if {![TakeOne]} break
+    }
+    Watch
+}
+
+proc socketserver::worker::TakeOne {} {
+    variable draining
+    try {
+        set connection [::socketserver::TakeServed [Setting board] [Setting number] \
+            [Setting receiver] ::socketserver::worker::Closed]
+    } trap {UNIX_SOCKETS CLOSED} {} {
+        Retire "" ;# the parent has ended, and with it the queue
+        return 0
+    } on error {message failure} {
+        # No descriptor to take it with: it stays queued.
+        ::socketserver::Report $message $failure
+        Rest
+        return 0
+    }
+    if {[llength $connection] == 0} {
+        if {$draining} {
+            Retire ""
+        }
+        return 0
+    }
+    Began {*}$connection
+    return 1
+}
+
+proc socketserver::worker::Rest {} {
+    variable watching 0
+    chan event [Setting receiver] readable {}
+    after $::socketserver::retryMs ::socketserver::worker::Watch
+}
+
+proc socketserver::worker::Began {channel address port number claim} {
+    variable open
+    variable taken
+    variable limit
+    dict set open $number [list $channel $claim]
+    incr taken
+    if {$claim > 0} {
+        Tell claimed $claim
+    }
+    if {$limit > 0 && $taken == $limit} {
+        NoteLast
+    }
+    if {[Option -idletimeout] > 0} {
+        ::socketserver::LimitSilence $channel [Option -idletimeout]
+    }
+    if {[Option -proxyprotocol] eq "off"} {
+        Serve $channel $address $port $number
+    } else {
+        ::socketserver::proxy::Read $channel [Option -proxyprotocol] [Option -proxytimeout] \
+            [list ::socketserver::worker::Introduced $channel $address $port $number]
+    }
+}
+
+proc socketserver::worker::NoteLast {} {
+    variable state
+    if {[Option -mode] ne "perconnection"} {
+        Retire recycled
+    } elseif {$state eq "ready"} {
+        set state last
+        Tell retiring done
+    }
+}
+
+# The PROXY protocol's header has come, or not.
+proc socketserver::worker::Introduced {channel address port number outcome args} {
+    if {$outcome eq "ok"} {
+        lassign $args clientAddress clientPort
+        if {$clientAddress ne ""} {
+            lassign $args address port
+        }
+        Serve $channel $address $port $number
+        return
+    }
+    Tell refused proxy
+    Tell log info "connection from $address refused: [lindex $args 0]"
+    if {[unix_sockets::Tracked $number]} {
+        close $channel
+    }
+}
+
+# A failed handler loses its connection, not its worker.
+proc socketserver::worker::Serve {channel address port number} {
+    variable calls
+    incr calls
+    set code [catch {uplevel #0 [list {*}[Option -handler] $channel $address $port]} \
+        message failure]
+    incr calls -1
+    if {$code ni {0 2}} {
+        if {$code != 1} {
+            set message "handler \"[lindex [Option -handler] 0]\" ended with code $code"
+        }
+        ::socketserver::Report $message $failure
+        if {[unix_sockets::Tracked $number]} {
+            catch {close $channel}
+        }
+    }
+    # The event comes a moment later; who serves one after the other need not wait.
+    if {![unix_sockets::Tracked $number]} {
+        Closed $number
+    }
+}
+
+proc socketserver::worker::Closed {number} {
+    variable open
+    if {![dict exists $open $number]} {
+        return
+    }
+    set claim [lindex [dict get $open $number] 1]
+    dict unset open $number
+    if {$claim > 0} {
+        Tell released $claim
+    }
+    Watch
+    LeaveIfDone
+}
+
+# For handlers that wait with events; those that block have a limit in the socket.
+proc socketserver::worker::EndSilentOnes {} {
+    variable open
+    set limit [Option -idletimeout]
+    dict for {number entry} $open {
+        if {[unix_sockets::Tracked $number] &&
+            [::socketserver::SilentMs [lindex $entry 0]] >= $limit} {
+            ::socketserver::Hangup [lindex $entry 0]
+        }
+    }
+    after [expr {min(1000, max(20, $limit / 4))}] ::socketserver::worker::EndSilentOnes
+}
