@@ -181,10 +181,12 @@ oo::class create socketserver::pool {
 
     method OpenOperation {} {
         if {[dict get $options -control] ne "" && $control eq ""} {
-            set control [::socketserver::Control new [self] [dict get $options -control]]
+            set control [::socketserver::Control new [self] [dict get $options -control] \
+                [namespace code {my Log}]]
         }
         if {[dict get $options -health] ne "" && $health eq ""} {
-            set health [::socketserver::Health new [self] [dict get $options -health]]
+            set health [::socketserver::Health new [self] [dict get $options -health] \
+                [namespace code {my Log}]]
         }
     }
 
@@ -386,12 +388,15 @@ oo::class create socketserver::pool {
 
     # Resident bytes; 0 where the system does not tell.
     method MemoryOf {pid} {
-        if {[catch {open /proc/$pid/statm} file]} {
-            return 0
+        set pages 0
+        catch {
+            set file [open /proc/$pid/statm]
+            set pages [lindex [read $file] 1] ;# fails when the process ends now
         }
-        set pages [lindex [read $file] 1]
-        close $file
-        return [expr {$pages eq "" ? 0 : $pages * 4096}]
+        if {[info exists file]} {
+            close $file
+        }
+        return [expr {$pages * 4096}]
     }
 
     method stats {} {
