@@ -46,14 +46,16 @@ oo::class create forkserver::Link {
             throw {FORKSERVER WRITE} "couldn't send a message of [string length $payload] bytes:\
                 the limit is $::forkserver::maxMessage"
         }
-        set head [binary format IS [string length $payload] [llength $handles]]
+        set frame [binary format IS [string length $payload] [llength $handles]]$payload
         chan configure $channel -blocking $blocking
         try {
             if {[llength $handles] > 0} {
-                unix_sockets::sendfd $channel $handles $head
-                set head ""
+                # So few bytes go in one piece or not at all. A message of the
+                # system takes much more of the room than its bytes.
+                unix_sockets::sendfd $channel $handles [string range $frame 0 1999]
+                set frame [string range $frame 2000 end]
             }
-            puts -nonewline $channel $head$payload
+            puts -nonewline $channel $frame
             flush $channel
         } finally {
             chan configure $channel -blocking 0
