@@ -163,7 +163,7 @@ ProxyHeader parseBinary(std::string_view bytes) {
         return bad("its address family or transport is unknown");
     if (bytes.size() < kFixedSize)
         return ProxyHeader();
-    const size_t length = kFixedSize + byteAt(kLengthAt) * 256U + byteAt(kLengthAt + 1);
+    const size_t length = kFixedSize + byteAt(kLengthAt) * size_t{256} + byteAt(kLengthAt + 1);
     if (length > kMaxProxyHeader)
         return bad("it is too long");
     if (bytes.size() < length)
