@@ -300,6 +300,17 @@ int refuseCommand(const Call &call) {
     return call.answer(Tcl_NewIntObj(count));
 }
 
+// The descriptors of its sockets, which stay its own.
+int listenerSocketsCommand(const Call &call) {
+    const Listener *listener = findListener(call, 0, "find the sockets of");
+    if (!listener)
+        return TCL_ERROR;
+    Tcl_Obj *numbers = newList({});
+    for (int fd : socketsOf(*listener))
+        Tcl_ListObjAppendElement(nullptr, numbers, Tcl_NewIntObj(fd));
+    return call.answer(numbers);
+}
+
 // Puts a connection back that a worker has returned; the caller keeps its copy.
 int requeueCommand(const Call &call) {
     int queue = -1;
@@ -330,6 +341,7 @@ std::vector<Command> poolCommands() {
         {"socketserver::Look", {}, 1, 2, "listener ?reasonName?", lookCommand},
         {"socketserver::HandOffOne", {}, 3, 3, "listener queue id", handOffOneCommand},
         {"socketserver::Refuse", {}, 3, 3, "listener max banner", refuseCommand},
+        {"socketserver::ListenerSockets", {}, 1, 1, "listener", listenerSocketsCommand},
         {"socketserver::Requeue", {}, 2, 2, "queue fd", requeueCommand},
     };
     // clang-format on

@@ -146,6 +146,13 @@ int exitCommand(const Call &call) {
     ::_exit(code & 0xff);
 }
 
+int redirectCommand(const Call &call) {
+    Status done = redirectOutput(toSystem(call.arguments[0]));
+    return done ? TCL_OK
+                : call.fail(systemError("couldn't write to \"" + text(call.arguments[0]) + "\"",
+                                        done.error().code));
+}
+
 int pidfdCommand(const Call &call) {
     pid_t pid = 0;
     if (getPid(call, pid) != TCL_OK)
@@ -173,6 +180,7 @@ std::vector<Command> processCommands() {
         {"unix_process::Track", {}, 1, 1, "channel", trackCommand},
         {"unix_process::IsOpen", {}, 1, 1, "number", isOpenCommand},
         {"unix_process::Exit", {}, 1, 1, "code", exitCommand},
+        {"unix_process::Redirect", {}, 1, 1, "path", redirectCommand},
         {"unix_process::pidfd", {}, 1, 1, "pid", pidfdCommand},
     };
 }

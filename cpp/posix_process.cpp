@@ -3,6 +3,7 @@
 #include "posix_signal.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -103,6 +104,16 @@ bool othersWaitInSelect() {
 #else
     return false;
 #endif
+}
+
+Status redirectOutput(const std::string &path) {
+    const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
+    if (!file)
+        return systemError("open");
+    for (int standard : {STDOUT_FILENO, STDERR_FILENO})
+        if (::dup2(file.get(), standard) < 0)
+            return systemError("dup2");
+    return Nothing{};
 }
 
 Result<UniqueFd> openPidfd(pid_t pid) {

@@ -39,6 +39,9 @@ bool waitsInSelect(pid_t thread);
 // Whether that is so for all threads but the calling one.
 bool othersWaitInSelect();
 
+// Standard output and error of this process are appended to a file from now on.
+Status redirectOutput(const std::string &path);
+
 // Readable once the process has ended. ENOSYS where the system has none.
 Result<UniqueFd> openPidfd(pid_t pid);
 

@@ -298,6 +298,13 @@ bool ownsSocket(const Listener &listener, int fd) {
     return false;
 }
 
+std::vector<int> socketsOf(const Listener &listener) {
+    std::vector<int> sockets;
+    for (const UniqueFd &socket : listener.sockets)
+        sockets.push_back(socket.get());
+    return sockets;
+}
+
 size_t socketCount(const Listener &listener) {
     return listener.sockets.size();
 }

@@ -32,6 +32,7 @@ bool isListener(Tcl_Channel channel);
 // Null when the channel is not a listener of ours.
 Listener *listenerOf(Tcl_Channel channel);
 size_t socketCount(const Listener &listener);
+std::vector<int> socketsOf(const Listener &listener); // borrowed
 bool ownsSocket(const Listener &listener, int fd);
 
 // EAGAIN when nothing waits on any of its sockets.
