@@ -26,7 +26,7 @@ namespace eval socketserver {
 foreach part {
     socket
     options log bucket backoff table listeners acceptor app generation proxy worker
-    report lines commands control health pool
+    report lines commands control health takeover pool
 } {
     source [file join [file dirname [info script]] socketserver $part.tcl]
 }

@@ -111,22 +111,34 @@ oo::class create socketserver::Acceptor {
 
     # Takes in what has reached the listeners already, then closes them.
     method finish {cmd} {
+        my End 65535 $cmd
+    }
+
+    # Another process listens on the same sockets: only what was accepted here goes
+    # into the queue, and the files of unix sockets stay.
+    method abandon {cmd} {
+        foreach listener [my Channels] {
+            unix_sockets::DisownFile $listener
+        }
+        my End 0 $cmd
+    }
+
+    method End {most cmd} {
         set finishCmd $cmd
         set held stop
         after cancel $resumeId
         chan event $sender writable {}
         my Watch
-        my FinishNext
+        my EndNext $most
     }
 
-    method FinishNext {} {
-        foreach each $listeners {
-            lassign $each endpoint listener
-            if {[catch {my HandOff $listener 65535} reason]} {
+    method EndNext {most} {
+        foreach listener [my Channels] {
+            if {[catch {my HandOff $listener $most} reason]} {
                 set reason empty ;# broken: there is nothing to be had from it
             }
             if {$reason ni {empty max}} {
-                set resumeId [after 20 [namespace code {my FinishNext}]]
+                set resumeId [after 20 [namespace code [list my EndNext $most]]]
                 return
             }
             close $listener

@@ -290,6 +290,8 @@ namespace eval socketserver::options {
     option -proxyprotocol {choice off on require} off what 0 \
         "PROXY protocol: on where a client may speak it, require where each one must"
     option -proxytimeout ms 3000 ms 0 "time for the PROXY protocol's header to come"
+    option -upgradecommand command {} words 1 \
+        "program that upgrade starts in place of this one; default: this one again"
     option -notify bool 0 bool 0 "tell systemd of the pool's state (NOTIFY_SOCKET)"
 
     group "Log and hooks"

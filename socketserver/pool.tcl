@@ -16,6 +16,10 @@ namespace eval socketserver {
     variable quitMs 2000
 }
 
+proc socketserver::SetAnswer {name done message} {
+    set $name [list $done $message]
+}
+
 oo::class create socketserver::pool {
     # given       options of the caller
     # options     all: defaults, the application's, the given
@@ -31,9 +35,12 @@ oo::class create socketserver::pool {
     # counters    generation reloads spawned redelivered cut routed; exits: reason -> count
     # waiting     connections that a worker gave back, while the queue is full
     # timers      name -> id
+    # lastTraffic what Traffic said at the end
+    # predecessor, successor   the program that this one takes over from, and the
+    #             one that is to take over: {object commands}; empty without
     variable given options owner state failure acceptor sender receiver board wake table \
         backoff generation generations next wanted calmSince counters waiting timers began \
-        lastError control health
+        lastError lastTraffic control health predecessor successor
 
     constructor {args} {
         set given [::socketserver::options::Merge [dict create] $args]
@@ -43,6 +50,8 @@ oo::class create socketserver::pool {
         set failure {}
         set control ""
         set health ""
+        set predecessor ""
+        set successor {}
         set timers [dict create]
         my Reset
     }
@@ -122,6 +131,7 @@ oo::class create socketserver::pool {
             my Tick
             my AwaitWhile starting
         } on error {message failed} {
+            my TellPredecessor $message
             my End
             set state failed
             return -options $failed $message
@@ -136,6 +146,8 @@ oo::class create socketserver::pool {
     method Reset {} {
         set failure {}
         set lastError ""
+        set lastTraffic [dict create accepted 0 queued 0 active 0 served 0 refused 0 refusals {} \
+            redelivered 0 cut 0 accepterrors 0 paused {} waitmean 0.0 waitp50 0 waitp99 0]
         set generation ""
         set generations {}
         set next {}
@@ -150,9 +162,7 @@ oo::class create socketserver::pool {
     }
 
     method Open {} {
-        set size [dict get $options -maxqueue]
-        lassign [unix_sockets::queue {*}[expr {$size > 0 ? [list -size $size] : ""}]] \
-            sender receiver
+        my OpenQueue
         lassign [::socketserver::BoardOpen $::socketserver::maxSlots] board wake
         chan configure $wake -blocking 0 -translation binary
         chan event $wake readable [namespace code {my Woken}]
@@ -167,11 +177,23 @@ oo::class create socketserver::pool {
         my Hook -onstart
     }
 
+    method OpenQueue {} {
+        if {[::socketserver::IsTakeover]} {
+            set predecessor [::socketserver::Predecessor new]
+            lassign [$predecessor queue] sender receiver
+            my Log notice "taking over from process [$predecessor pid]"
+            return
+        }
+        set size [dict get $options -maxqueue]
+        lassign [unix_sockets::queue {*}[expr {$size > 0 ? [list -size $size] : ""}]] \
+            sender receiver
+    }
+
     # Once: when the options are known, which may be after the application's load.
     method OpenListeners {} {
         if {[llength [$acceptor listeners]] == 0} {
             foreach endpoint [dict get $options -listen] {
-                foreach channel [::socketserver::listeners::Open $endpoint $options] {
+                foreach channel [my ListenersOf $endpoint] {
                     $acceptor add $endpoint $channel
                     my Log info "listening on [chan configure $channel -sockname]"
                 }
@@ -179,7 +201,22 @@ oo::class create socketserver::pool {
         }
     }
 
+    # Those that the old program had are taken as they are.
+    method ListenersOf {endpoint} {
+        if {$predecessor ne ""} {
+            set channels [$predecessor listeners $endpoint]
+            if {[llength $channels] > 0} {
+                return $channels
+            }
+        }
+        return [::socketserver::listeners::Open $endpoint $options]
+    }
+
+    # While an old program has them, these places are not free.
     method OpenOperation {} {
+        if {$predecessor ne ""} {
+            return
+        }
         if {[dict get $options -control] ne "" && $control eq ""} {
             set control [::socketserver::Control new [self] [dict get $options -control] \
                 [namespace code {my Log}]]
@@ -274,11 +311,31 @@ oo::class create socketserver::pool {
     method StartedIfReady {} {
         if {$state eq "starting" && $generation ne "" &&
             [$table count ready] >= [my Initial]} {
-            set state running
-            my Log notice "ready: [$table count ready] workers"
-            my Hook -onready
-            $acceptor release
+            if {$predecessor ne ""} {
+                $predecessor ready [namespace code {my TakenOver}]
+            } else {
+                my Serve
+            }
         }
+    }
+
+    method Serve {} {
+        set state running
+        my Log notice "ready: [$table count ready] workers"
+        my Hook -onready
+        $acceptor release
+    }
+
+    # The old program accepts no more. What it cannot give is no reason to stop.
+    method TakenOver {} {
+        $predecessor destroy
+        set predecessor ""
+        try {
+            my OpenOperation
+        } on error {message} {
+            my Log error $message
+        }
+        my Serve
     }
 
     # Workers that there must be before the first connection is accepted.
@@ -421,8 +478,7 @@ oo::class create socketserver::pool {
 
     method Traffic {} {
         if {$acceptor eq ""} {
-            return [dict create accepted 0 queued 0 active 0 served 0 refused 0 refusals {} \
-                redelivered 0 cut 0 accepterrors 0 paused {} waitmean 0.0 waitp50 0 waitp99 0]
+            return $lastTraffic
         }
         set accepting [$acceptor statistics]
         lassign [::socketserver::BoardCounts $board] taken done
@@ -856,7 +912,7 @@ oo::class create socketserver::pool {
             $backoff succeeded
             return
         }
-        if {$reason in {reload stop drained terminated}} {
+        if {$reason in {reload stop drained terminated upgraded}} {
             return
         }
         if {$lastError eq "" || $reason ne "error"} {
@@ -951,23 +1007,43 @@ oo::class create socketserver::pool {
 
     # reload ?-wait bool? ?-command cmd?: cmd is called with 1 and {}, or 0 and why.
     method reload {args} {
-        lassign [unix_process::ParseOptions "reload ?-wait bool? ?-command cmd?" \
-            {-wait 1 -command {}} 0 $args] asked
-        my CheckUp reload
-        if {[dict size $next] > 0} {
-            throw {SOCKETSERVER BUSY} "couldn't reload: a reload is under way"
-        }
+        set asked [my CheckRenewal reload $args]
         my Log notice "reloading"
+        lassign [my Answers $asked] answer commands
+        my Load 1 $commands
+        my AwaitAnswer $asked $answer
+        return
+    }
+
+    # One at a time. Returns the options.
+    method CheckRenewal {verb words} {
+        lassign [unix_process::ParseOptions "$verb ?-wait bool? ?-command cmd?" \
+            {-wait 1 -command {}} 0 $words] asked
+        my CheckUp $verb
+        if {[dict size $next] > 0 || [llength $successor] > 0} {
+            throw {SOCKETSERVER BUSY} "couldn't $verb: a reload or an upgrade is under way"
+        }
+        return $asked
+    }
+
+    # {answerName commands}: a variable that is set to the outcome if somebody
+    # waits, and the commands to call with it.
+    method Answers {asked} {
         set answer [my varname answer[incr ::socketserver::answers]]
-        set commands [list [list set $answer]]
+        set commands {}
+        if {[dict get $asked -wait]} {
+            lappend commands [list ::socketserver::SetAnswer $answer]
+        }
         if {[dict get $asked -command] ne ""} {
             lappend commands [dict get $asked -command]
         }
-        my Load 1 [lrange $commands [expr {![dict get $asked -wait]}] end]
-        if {[dict get $asked -wait]} {
-            my AwaitAnswer $answer
+        return [list $answer $commands]
+    }
+
+    method Answer {commands done message} {
+        foreach cmd $commands {
+            my CallUser $cmd $done $message
         }
-        return
     }
 
     # The new workers, besides the old ones.
@@ -1031,24 +1107,98 @@ oo::class create socketserver::pool {
         set commands [dict get $next commands]
         set next {}
         my Hook -onreload $done $message
-        foreach cmd $commands {
-            if {[lindex $cmd 0] eq "set"} {
-                {*}$cmd [list $done $message]
-            } else {
-                my CallUser $cmd $done $message
-            }
-        }
+        my Answer $commands $done $message
     }
 
-    method AwaitAnswer {answerName} {
+    # Waits for the outcome, if asked to.
+    method AwaitAnswer {asked answerName} {
+        if {![dict get $asked -wait]} {
+            return
+        }
         while {![info exists $answerName]} {
             vwait $answerName
         }
         lassign [set $answerName] done message
         unset $answerName
         if {!$done} {
-            throw {SOCKETSERVER RELOAD} $message
+            throw {SOCKETSERVER RENEWAL} $message
         }
+    }
+
+    # ---- upgrade -------------------------------------------------------------
+
+    # upgrade ?-wait bool? ?-command cmd?: as reload; this pool stops afterwards.
+    method upgrade {args} {
+        set asked [my CheckRenewal upgrade $args]
+        set program [dict get $options -upgradecommand]
+        if {$program eq ""} {
+            set program [list [info nameofexecutable] $::argv0 {*}$::argv]
+        }
+        my Log notice "upgrading"
+        lassign [my Answers $asked] answer commands
+        set successor [list [::socketserver::Successor new $program \
+            [namespace code {my HandOver}] [namespace code {my UpgradeFailed}]] $commands]
+        my GiveAll
+        set limit [dict get $options -boottimeout]
+        if {$limit > 0} {
+            my After upgrade [expr {2 * $limit}] \
+                {my UpgradeFailed "it was not ready in time (twice -boottimeout)"}
+        }
+        my AwaitAnswer $asked $answer
+        return
+    }
+
+    # Copies of all that is shared from now on.
+    method GiveAll {} {
+        set handles [list $sender $receiver]
+        set endpoints {}
+        foreach each [$acceptor listeners] {
+            lassign $each endpoint channel
+            set sockets [::socketserver::ListenerSockets $channel]
+            lappend endpoints $endpoint [llength $sockets]
+            lappend handles {*}$sockets
+        }
+        [lindex $successor 0] send [list takeover [pid] $endpoints {}] $handles
+    }
+
+    # The new program has its workers: it accepts from now on.
+    method HandOver {} {
+        my Cancel upgrade
+        lassign $successor object commands
+        my Log notice "process [$object pid] has taken over"
+        foreach name {control health} {
+            if {[set $name] ne ""} {
+                [set $name] destroy
+                set $name ""
+            }
+        }
+        set state stopping
+        $acceptor abandon [namespace code {my HandedOver}]
+    }
+
+    method HandedOver {} {
+        lassign $successor object commands
+        $object send go
+        set limit [dict get $options -gracetimeout]
+        if {$limit > 0} {
+            my After stop $limit {my StopNow}
+        }
+        $object destroy
+        set successor {}
+        my Answer $commands 1 ""
+        my RetireAll upgraded
+        my StoppedIfDone 1
+    }
+
+    method UpgradeFailed {message} {
+        my Cancel upgrade
+        lassign $successor object commands
+        set successor {}
+        $object kill
+        $object destroy
+        set lastError $message
+        my Log error "couldn't upgrade, this program stays: $message"
+        my Answer $commands 0 $message
     }
 
     # ---- operation -----------------------------------------------------------
@@ -1156,6 +1306,9 @@ oo::class create socketserver::pool {
         if {[my Reloading]} {
             my ReloadFailed "the pool is stopping" {}
         }
+        if {[llength $successor] > 0} {
+            my UpgradeFailed "the pool is stopping"
+        }
         my Log notice [expr {$graceful ? "stopping" : "stopping at once"}]
         set limit [expr {$graceful ? [dict get $options -gracetimeout] : $::socketserver::quitMs}]
         if {$limit > 0} {
@@ -1206,9 +1359,16 @@ oo::class create socketserver::pool {
         }
     }
 
+    method TellPredecessor {message} {
+        if {$predecessor ne ""} {
+            $predecessor failed $message
+        }
+    }
+
     # The pool cannot go on.
     method Fail {message failed} {
         my Log critical $message
+        my TellPredecessor $message
         set failure [list $message $failed]
         my End
         set state failed
@@ -1232,7 +1392,9 @@ oo::class create socketserver::pool {
             lappend all [dict get $next generation]
         }
         ::forkserver::CloseAll $waiting
-        foreach object [list {*}$all $acceptor $table $backoff $control $health] {
+        set lastTraffic [my Traffic]
+        foreach object [list {*}$all $acceptor $table $backoff $control $health $predecessor \
+            {*}[lindex $successor 0]] {
             if {$object ne ""} {
                 $object destroy
             }
@@ -1247,6 +1409,8 @@ oo::class create socketserver::pool {
         }
         set control ""
         set health ""
+        set predecessor ""
+        set successor {}
         set generations {}
         set generation ""
         set next {}
