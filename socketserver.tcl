@@ -4,14 +4,19 @@
 #   forked worker, whose handler gets an ordinary channel. The manual is
 #   man/socketserver.man.
 #
-#   Two interfaces, on the same queue: socketserver::socket for programs that fork
-#   their workers themselves (socket.tcl), and the class socketserver::pool, which
-#   keeps a number of workers running. A pool's processes:
+#   Two interfaces, on the same kind of queue: socketserver::socket for programs
+#   that fork their workers themselves (socket.tcl), and the class
+#   socketserver::pool, which keeps a number of workers running:
 #
-#     parent        pool.tcl: supervises, with table.tcl, backoff.tcl, log.tcl
+#     parent        pool.tcl and pool/: supervises, with table.tcl and backoff.tcl
 #                   acceptor.tcl: listeners -> queue, with listeners.tcl, bucket.tcl
+#                   control.tcl, health.tcl, report.tcl, log.tcl: for its operator
+#                   takeover.tcl: a new program in place of this one
 #     fork server   generation.tcl: one for each load of the application, app.tcl
-#     workers       worker.tcl: take from the queue, call the handler
+#     workers       worker.tcl: take from the queue, call the handler; proxy.tcl
+#
+#   What the pool can be told is in options.tcl and commands.tcl. program/ is the
+#   command line, which bin/socketserver loads.
 
 package require Tcl 8.6-
 package require TclOO
@@ -26,7 +31,8 @@ namespace eval socketserver {
 foreach part {
     socket
     options log bucket backoff table listeners acceptor app generation proxy worker
-    report lines commands control health takeover pool
+    report lines commands control health takeover
+    pool pool/start pool/crew pool/workers pool/renewal pool/operation pool/statistics
 } {
     source [file join [file dirname [info script]] socketserver $part.tcl]
 }

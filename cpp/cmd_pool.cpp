@@ -156,6 +156,7 @@ int beatCommand(const Call &call) {
     int index = 0;
     if (getBoardAndSlot(call, board, index) != TCL_OK)
         return TCL_ERROR;
+    board->use(index);
     noteBeat(board->slot(index));
     return TCL_OK;
 }

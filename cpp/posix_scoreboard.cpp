@@ -17,6 +17,7 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 
 struct Scoreboard::Header {
     std::atomic<uint32_t> wakes;
+    std::atomic<int> last;
 };
 
 // Numbers below 8 have a bucket each; above, each power of two has eight.
@@ -70,6 +71,16 @@ Slot &Scoreboard::slot(int number) const {
     return reinterpret_cast<Slot *>(first)[number];
 }
 
+int Scoreboard::used() const {
+    return header().last.load() + 1;
+}
+
+void Scoreboard::use(int number) const {
+    int last = header().last.load();
+    while (last < number && !header().last.compare_exchange_weak(last, number)) {
+    }
+}
+
 void Scoreboard::fold(int number) const {
     Slot &from = slot(number);
     Slot &past = slot(0);
@@ -97,7 +108,7 @@ void Scoreboard::tell(Wake what) const {
 
 Totals totalsOf(const Scoreboard &board) {
     Totals totals;
-    for (int i = 0; i < board.size(); ++i) {
+    for (int i = 0; i < board.used(); ++i) {
         // In this order nothing is counted as done that is not counted as taken.
         totals.done += board.slot(i).done.load();
         totals.taken += board.slot(i).taken.load();
@@ -109,7 +120,7 @@ Totals totalsOf(const Scoreboard &board) {
 std::vector<uint64_t> waitsOf(const Scoreboard &board, const std::vector<double> &shares) {
     std::array<uint64_t, kWaitBuckets> sums{};
     uint64_t all = 0;
-    for (int i = 0; i < board.size(); ++i) {
+    for (int i = 0; i < board.used(); ++i) {
         if (board.slot(i).taken.load(kRelaxed) == 0)
             continue;
         for (size_t bucket = 0; bucket < kWaitBuckets; ++bucket)

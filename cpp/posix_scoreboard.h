@@ -38,6 +38,9 @@ public:
     ~Scoreboard();
 
     int size() const { return slots_; }
+    // Slots up to the last that a worker has had.
+    int used() const;
+    void use(int number) const;
     Slot &slot(int number) const;
     void fold(int number) const;
 

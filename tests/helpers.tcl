@@ -108,7 +108,7 @@ proc packageRoot {} {
     set copy [tempPath packages]
     if {![file exists $copy]} {
         file mkdir $copy
-        foreach item [glob -directory $::projectRoot *.tcl lib forkserver] {
+        foreach item [glob -directory $::projectRoot *.tcl lib forkserver socketserver] {
             file copy $item $copy
         }
     }

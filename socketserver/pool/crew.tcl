@@ -1,0 +1,271 @@
+# socketserver/pool/crew.tcl --
+#
+#   How many workers there should be: forked and retired accordingly.
+
+oo::define socketserver::pool {
+    # ---- workers: how many ---------------------------------------------------
+
+    method Elastic {} {
+        return [expr {![my PerConnection] && [dict get $options -maxworkers] > 0}]
+    }
+
+    method Bounded {count} {
+        if {![my Elastic]} {
+            return $count
+        }
+        return [expr {max([dict get $options -minworkers],
+            min($count, [dict get $options -maxworkers]))}]
+    }
+
+    method Wanted {} {
+        if {[my PerConnection]} {
+            return [dict get $options -maxchildren]
+        }
+        return [expr {[info exists wanted] ? $wanted : [dict get $options -workers]}]
+    }
+
+    # Forks or ends workers until there are as many as there should be.
+    method Adjust {} {
+        if {$generation eq "" || [$generation state] ne "ready" || ![my NeedsWorkers]} {
+            return
+        }
+        set missing [my Missing]
+        if {$missing < 0} {
+            my RetireSome [expr {-$missing}]
+        } elseif {$missing > 0} {
+            my SpawnSome $missing
+        }
+    }
+
+    method NeedsWorkers {} {
+        return [expr {$state in {starting running paused} ||
+            $state in {draining stopping} && [my HasWork]}]
+    }
+
+    # Connections that no worker has taken.
+    method HasWork {} {
+        return [expr {[llength [$acceptor listeners]] > 0 && $state eq "stopping" ||
+            [$acceptor depth] > 0 || [llength $waiting] > 0}]
+    }
+
+    # More are needed, or (negative) there are too many.
+    method Missing {} {
+        set alive [llength [my Current booting ready]]
+        if {![my PerConnection]} {
+            return [expr {$wanted - $alive}]
+        }
+        # So that the next connection is heard of, too.
+        ::socketserver::BoardAsk $board 1 1
+        set free [expr {[$table count booting] + [my Idle]}]
+        set needed [expr {max($::socketserver::spares, [$acceptor depth]) - $free}]
+        return [expr {max(0, min($needed, [dict get $options -maxchildren] - [$table count]))}]
+    }
+
+    # Workers in these states, but those of a reload that is under way.
+    method Current {args} {
+        set pending [my Pending]
+        return [lmap number [$table numbers {*}$args] {
+            if {[$table get $number generation] eq $pending} continue
+            set number
+        }]
+    }
+
+    # The generation that a reload is making.
+    method Pending {} {
+        return [expr {[my Reloading] ? [dict get $next generation] : ""}]
+    }
+
+    method Reloading {} {
+        return [expr {[dict size $next] > 0 && [dict get $next reload]}]
+    }
+
+    # Workers that serve nobody.
+    method Idle {} {
+        set idle 0
+        foreach number [$table numbers ready] {
+            lassign [::socketserver::BoardSlot $board $number] taken done
+            if {$taken == $done} {
+                incr idle
+            }
+        }
+        return $idle
+    }
+
+    # After a failure one by one, and not before the delay is over.
+    method SpawnSome {count} {
+        set wait [$backoff wait [clock milliseconds]]
+        if {$wait > 0} {
+            my After adjust $wait {my Adjust}
+            return
+        }
+        if {[$backoff failures] > 0} {
+            if {[$table count booting] > 0} {
+                return
+            }
+            set count 1
+        }
+        for {set i 0} {$i < $count} {incr i} {
+            if {![my Spawn $generation]} break
+        }
+    }
+
+    # Whether it could be asked for.
+    method Spawn {from} {
+        set now [clock milliseconds]
+        set limit [dict get $options -boottimeout]
+        set number [$table add $from $now [expr {$limit > 0 ? $now + $limit : 0}] \
+            [dict get $options -timeout]]
+        try {
+            $from spawn "[dict get $options -name]: worker $number" [my Config $number $from] \
+                [namespace code [list my WorkerExited $number]] \
+                [namespace code [list my Spawned $number]]
+        } on error {message} {
+            $table remove $number
+            my ForkFailed $message
+            return 0
+        }
+        return 1
+    }
+
+    # What a worker is told at its birth.
+    method Config {number from} {
+        set told {}
+        foreach name {
+            -mode -handler -workerinit -workerexit -concurrency -maxrequests -jitter -timeout
+            -idletimeout -onparentexit -proxyprotocol -proxytimeout
+        } {
+            dict set told $name [dict get $options $name]
+        }
+        return [dict create number $number generation [$from number] board $board \
+            receiver $receiver options $told]
+    }
+
+    method Spawned {number born {message {}} {failed {}}} {
+        if {![$table exists $number]} {
+            if {$born ne ""} {
+                close [dict get $born socket]
+            }
+            return
+        }
+        if {$born eq ""} {
+            $table remove $number
+            my ForkFailed $message
+            return
+        }
+        set link [::forkserver::Link new [dict get $born socket]]
+        $table set $number pid [dict get $born pid] link $link
+        chan event [$link channel] readable [namespace code [list my Hear $number]]
+        dict incr counters spawned
+        my Log info "worker $number (pid [dict get $born pid]) started"
+        my Hook -onspawn $number [dict get $born pid]
+        if {[$table get $number state] eq "retiring"} {
+            my TellWorker $number retire
+        }
+    }
+
+    # ---- events --------------------------------------------------------------
+
+    # A worker did what the parent asked to hear of.
+    method Woken {} {
+        read $wake
+        $acceptor changed
+        if {[my PerConnection]} {
+            my Adjust
+        }
+    }
+
+    method Accepted {} {
+        if {[my PerConnection]} {
+            my Adjust
+        } elseif {[my Elastic]} {
+            my ScaleUp
+        }
+    }
+
+    # Connections wait and nobody is free: as many workers more as they need.
+    method ScaleUp {} {
+        set waitingCount [$acceptor depth]
+        if {$waitingCount == 0 || [$table count booting] + [my Idle] > 0} {
+            return
+        }
+        set calmSince 0
+        set more [expr {($waitingCount + [dict get $options -concurrency] - 1) /
+            [dict get $options -concurrency]}]
+        set target [my Bounded [expr {$wanted + $more}]]
+        if {$target > $wanted} {
+            my Log info "scaling up from $wanted to $target workers: $waitingCount wait"
+            set wanted $target
+            my Adjust
+        }
+    }
+
+    # One worker fewer for each -scaledown in which one was always free.
+    method ScaleDown {now} {
+        if {[my Idle] == 0 || $wanted <= [dict get $options -minworkers]} {
+            set calmSince 0
+        } elseif {$calmSince == 0} {
+            set calmSince $now
+        } elseif {$now - $calmSince >= [dict get $options -scaledown]} {
+            set calmSince $now
+            incr wanted -1
+            my Log info "scaling down to $wanted workers"
+            my Adjust
+        }
+    }
+
+    # Looks after what causes no event.
+    method Tick {} {
+        set now [clock milliseconds]
+        my KillOverdue $now
+        my CheckMemory
+        if {[my Elastic] && $state eq "running"} {
+            my ScaleUp
+            my ScaleDown $now
+        }
+        if {[my PerConnection]} {
+            my Adjust
+        }
+        $acceptor sweep $now
+        if {[my IsUp]} {
+            my After tick [my TickMs] {my Tick}
+        }
+    }
+
+    method TickMs {} {
+        set ms 1000
+        foreach name {-timeout -boottimeout -gracetimeout -scaledown} {
+            set limit [dict get $options $name]
+            if {$limit > 0} {
+                set ms [expr {min($ms, $limit / 4)}]
+            }
+        }
+        return [expr {max(20, $ms)}]
+    }
+
+    method KillOverdue {now} {
+        foreach number [$table overdue $now] {
+            my Kill $number [expr {
+                [$table get $number state] eq "booting" ? "boottimeout" : "gracetimeout"}]
+        }
+        foreach number [$table numbers ready retiring] {
+            set limit [$table get $number timeout]
+            if {$limit > 0 && ![$table get $number killed] &&
+                [lindex [::socketserver::BoardSlot $board $number] 3] > $limit} {
+                my Kill $number timeout
+            }
+        }
+    }
+
+    method CheckMemory {} {
+        set limit [dict get $options -maxrss]
+        if {$limit == 0} {
+            return
+        }
+        foreach number [$table numbers ready] {
+            if {[my MemoryOf [$table get $number pid]] > $limit} {
+                my Retire $number memory
+                my Adjust
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+# socketserver/pool/renewal.tcl --
+#
+#   New code: reload and upgrade. The old workers stay until the new ones are ready.
+
+oo::define socketserver::pool {
+    # ---- reload --------------------------------------------------------------
+
+    # reload ?-wait bool? ?-command cmd?: cmd is called with 1 and {}, or 0 and why.
+    method reload {args} {
+        set asked [my CheckRenewal reload $args]
+        my Log notice "reloading"
+        lassign [my Answers $asked] answer commands
+        my Load 1 $commands
+        my AwaitAnswer $asked $answer
+        return
+    }
+
+    # One at a time. Returns the options.
+    method CheckRenewal {verb words} {
+        lassign [unix_process::ParseOptions "$verb ?-wait bool? ?-command cmd?" \
+            {-wait 1 -command {}} 0 $words] asked
+        my CheckUp $verb
+        if {[dict size $next] > 0 || [llength $successor] > 0} {
+            throw {SOCKETSERVER BUSY} "couldn't $verb: a reload or an upgrade is under way"
+        }
+        return $asked
+    }
+
+    # {answerName commands}: a variable that is set to the outcome if somebody
+    # waits, and the commands to call with it.
+    method Answers {asked} {
+        set answer [my varname answer[incr ::socketserver::answers]]
+        set commands {}
+        if {[dict get $asked -wait]} {
+            lappend commands [list ::socketserver::SetAnswer $answer]
+        }
+        if {[dict get $asked -command] ne ""} {
+            lappend commands [dict get $asked -command]
+        }
+        return [list $answer $commands]
+    }
+
+    method Answer {commands done message} {
+        foreach cmd $commands {
+            my CallUser $cmd $done $message
+        }
+    }
+
+    # The new workers, besides the old ones.
+    method SpawnReload {} {
+        set fresh [dict get $next generation]
+        lappend generations $fresh
+        dict set next count [my Initial]
+        for {set i 0} {$i < [dict get $next count]} {incr i} {
+            if {![my Spawn $fresh]} {
+                if {[dict size $next] > 0} {
+                    my ReloadFailed $lastError {-errorcode {SOCKETSERVER BOOT}}
+                }
+                return
+            }
+        }
+        my ReloadedIfReady
+    }
+
+    method ReloadedIfReady {} {
+        if {![dict exists $next count]} {
+            return
+        }
+        set fresh [dict get $next generation]
+        if {[llength [$table ofGeneration $fresh ready]] < [dict get $next count]} {
+            return
+        }
+        set generation $fresh
+        foreach number [$table numbers booting ready] {
+            if {[$table get $number generation] ne $fresh} {
+                my Retire $number reload
+            }
+        }
+        my CleanGenerations
+        dict incr counters reloads
+        my Log notice "reloaded: generation [$fresh number]"
+        my AnswerReload 1 ""
+        my Adjust
+    }
+
+    # The old workers stay.
+    method ReloadFailed {message failed} {
+        set fresh [dict get $next generation]
+        set lastError $message
+        foreach number [$table ofGeneration $fresh] {
+            if {[$table get $number pid] != 0} {
+                my Kill $number reload
+            } else {
+                my ForgetWorker $number
+            }
+        }
+        my Log error "couldn't reload, the old workers stay: $message"
+        if {$fresh ni $generations} {
+            lappend generations $fresh
+        }
+        my AnswerReload 0 $message
+        my CleanGenerations
+        my ReplaceForkServer
+    }
+
+    method AnswerReload {done message} {
+        set commands [dict get $next commands]
+        set next {}
+        my Hook -onreload $done $message
+        my Answer $commands $done $message
+    }
+
+    # Waits for the outcome, if asked to.
+    method AwaitAnswer {asked answerName} {
+        if {![dict get $asked -wait]} {
+            return
+        }
+        while {![info exists $answerName]} {
+            vwait $answerName
+        }
+        lassign [set $answerName] done message
+        unset $answerName
+        if {!$done} {
+            throw {SOCKETSERVER RENEWAL} $message
+        }
+    }
+
+    # ---- upgrade -------------------------------------------------------------
+
+    # upgrade ?-wait bool? ?-command cmd?: as reload; this pool stops afterwards.
+    method upgrade {args} {
+        set asked [my CheckRenewal upgrade $args]
+        set program [dict get $options -upgradecommand]
+        if {$program eq ""} {
+            set program [list [info nameofexecutable] $::argv0 {*}$::argv]
+        }
+        my Log notice "upgrading"
+        lassign [my Answers $asked] answer commands
+        set successor [list [::socketserver::Successor new $program \
+            [namespace code {my HandOver}] [namespace code {my UpgradeFailed}]] $commands]
+        my GiveAll
+        set limit [dict get $options -boottimeout]
+        if {$limit > 0} {
+            my After upgrade [expr {2 * $limit}] \
+                {my UpgradeFailed "it was not ready in time (twice -boottimeout)"}
+        }
+        my AwaitAnswer $asked $answer
+        return
+    }
+
+    # Copies of all that is shared from now on.
+    method GiveAll {} {
+        set handles [list $sender $receiver]
+        set endpoints {}
+        foreach each [$acceptor listeners] {
+            lassign $each endpoint channel
+            set sockets [::socketserver::ListenerSockets $channel]
+            lappend endpoints $endpoint [llength $sockets]
+            lappend handles {*}$sockets
+        }
+        [lindex $successor 0] send [list takeover [pid] $endpoints {}] $handles
+    }
+
+    # The new program has its workers: it accepts from now on.
+    method HandOver {} {
+        my Cancel upgrade
+        lassign $successor object commands
+        my Log notice "process [$object pid] has taken over"
+        foreach name {control health} {
+            if {[set $name] ne ""} {
+                [set $name] destroy
+                set $name ""
+            }
+        }
+        set state stopping
+        $acceptor abandon [namespace code {my HandedOver}]
+    }
+
+    method HandedOver {} {
+        lassign $successor object commands
+        $object send go
+        set limit [dict get $options -gracetimeout]
+        if {$limit > 0} {
+            my After stop $limit {my StopNow}
+        }
+        $object destroy
+        set successor {}
+        my Answer $commands 1 ""
+        my RetireAll upgraded
+        my StoppedIfDone 1
+    }
+
+    method UpgradeFailed {message} {
+        my Cancel upgrade
+        lassign $successor object commands
+        set successor {}
+        $object kill
+        $object destroy
+        set lastError $message
+        my Log error "couldn't upgrade, this program stays: $message"
+        my Answer $commands 0 $message
+    }
+}

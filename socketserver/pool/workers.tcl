@@ -1,0 +1,350 @@
+# socketserver/pool/workers.tcl --
+#
+#   A pool and one of its workers: from birth to the reason of its end.
+
+oo::define socketserver::pool {
+    # ---- workers: talking to them -------------------------------------------
+
+    method TellWorker {number args} {
+        set link [$table get $number link]
+        if {$link ne ""} {
+            catch {$link send $args 0}
+        }
+    }
+
+    method Hear {number} {
+        set link [$table get $number link]
+        set generationState [[$table get $number generation] state]
+        try {
+            $link fill
+            while {[$link next message descriptors]} {
+                my Heard $number $message $descriptors
+            }
+            set ended [$link ended]
+        } on error {message failed} {
+            set ended 1
+        }
+        if {$ended && [$table exists $number]} {
+            chan event [$link channel] readable {}
+            # Only the fork server could tell how it ended.
+            if {$generationState eq "lost"} {
+                my WorkerExited $number [$table get $number pid] unknown
+            }
+        }
+    }
+
+    method Heard {number message descriptors} {
+        set words [lassign $message verb]
+        switch -- $verb {
+            ready {
+                my WorkerReady $number
+            }
+            retiring {
+                my NoteRetiring $number [lindex $words 0]
+            }
+            claimed {
+                $acceptor claimed [lindex $words 0]
+                $table set $number claims \
+                    [list {*}[$table get $number claims] [lindex $words 0]]
+            }
+            released {
+                $acceptor released [lindex $words 0]
+                set claims [$table get $number claims]
+                set at [lsearch -exact $claims [lindex $words 0]]
+                $table set $number claims [lreplace $claims $at $at]
+            }
+            refused {
+                dict set counters refused [my Increased [dict get $counters refused] \
+                    [lindex $words 0] 1]
+            }
+            redeliver {
+                lappend waiting {*}$descriptors
+                dict incr counters redelivered [llength $descriptors]
+                set descriptors {}
+                my PutBack
+            }
+            log {
+                if {[lindex $words 0] eq "error" && [$table get $number state] eq "booting"} {
+                    set lastError [lindex $words 1]
+                }
+                my Log {*}[lrange $words 0 1]
+            }
+        }
+        ::forkserver::CloseAll $descriptors
+    }
+
+    method Increased {dict key count} {
+        dict incr dict $key $count
+        return $dict
+    }
+
+    # Into the queue, as soon as there is room.
+    method PutBack {} {
+        while {[llength $waiting] > 0} {
+            if {[catch {::socketserver::Requeue $sender [lindex $waiting 0]}]} {
+                my After putback $::socketserver::retryMs {my PutBack}
+                return
+            }
+            ::forkserver::CloseDescriptor [lindex $waiting 0]
+            set waiting [lrange $waiting 1 end]
+        }
+    }
+
+    method WorkerReady {number} {
+        if {[$table get $number state] ne "booting"} {
+            return
+        }
+        $table set $number state ready readyAt [clock milliseconds] deadline 0
+        if {[my Reloading]} {
+            my ReloadedIfReady
+        }
+        my StartedIfReady
+        my Adjust
+    }
+
+    # It has decided so by itself, and serves what it has in its own time.
+    method NoteRetiring {number reason} {
+        if {[$table get $number state] eq "retiring"} {
+            return
+        }
+        $table set $number state retiring reason $reason deadline 0
+        if {[$table get $number readyAt] > 0} {
+            my Adjust
+        }
+    }
+
+    # Ends a worker: when it serves nobody any more, or at the time limit.
+    method Retire {number reason} {
+        if {[$table get $number state] eq "retiring" && [$table get $number deadline] > 0} {
+            return
+        }
+        set limit [dict get $options -gracetimeout]
+        set deadline [expr {$limit > 0 ? [clock milliseconds] + $limit : 0}]
+        if {[$table get $number state] ne "retiring"} {
+            $table set $number reason $reason
+        }
+        $table set $number state retiring deadline $deadline
+        my TellWorker $number retire
+    }
+
+    method RetireSome {count} {
+        set active [dict create]
+        set candidates [my Current booting ready]
+        foreach number $candidates {
+            lassign [::socketserver::BoardSlot $board $number] taken done
+            dict set active $number [expr {$taken - $done}]
+        }
+        foreach number [$table surplus $count $candidates $active] {
+            my Retire $number scaled
+        }
+    }
+
+    method RetireAll {reason} {
+        foreach number [$table numbers] {
+            my Retire $number $reason
+        }
+    }
+
+    method Kill {number reason} {
+        $table set $number killed 1 reason $reason
+        if {[$table get $number pid] != 0} {
+            catch {unix_process::kill [$table get $number pid] SIGKILL}
+        }
+    }
+
+    # ---- workers: their ends -------------------------------------------------
+
+    method WorkerExited {number pid status} {
+        if {![$table exists $number]} {
+            return
+        }
+        # What it said last may still be unread.
+        set link [$table get $number link]
+        if {$link ne ""} {
+            catch {my Hear $number}
+            if {![$table exists $number]} {
+                return
+            }
+        }
+        set row [my ForgetWorker $number]
+        set reason [my ReasonOf $row $status]
+        dict set counters exits [my Increased [dict get $counters exits] $reason 1]
+        my LogExit $number $pid $row $reason $status
+        my Hook -onworkerexit $number $pid $reason $status
+        my JudgeExit $row $reason "worker $number (pid $pid) ended: [my Explain $reason $status]"
+        my AfterExit $row
+    }
+
+    # Returns {state S reason R killed B steady B cut N generation G}.
+    method ForgetWorker {number} {
+        lassign [::socketserver::BoardFold $board $number] taken done
+        dict incr counters cut [expr {$taken - $done}]
+        foreach claim [$table get $number claims] {
+            $acceptor released $claim
+        }
+        set readyAt [$table get $number readyAt]
+        set row [dict create cut [expr {$taken - $done}] steady [expr {$readyAt > 0 &&
+            ($done > 0 || [clock milliseconds] - $readyAt > $::socketserver::steadyMs)}]]
+        foreach field {state reason killed generation} {
+            dict set row $field [$table get $number $field]
+        }
+        set link [$table get $number link]
+        if {$link ne ""} {
+            $link destroy
+        }
+        $table remove $number
+        return $row
+    }
+
+    # Why it ended, in one word.
+    method ReasonOf {row status} {
+        if {[dict get $row killed]} {
+            return [dict get $row reason]
+        }
+        switch -glob -- $status {
+            "exit 0" {
+                set reason [dict get $row reason]
+                return [expr {$reason eq "" ? "exit" : $reason}]
+            }
+            exit* {
+                return error
+            }
+            signal* {
+                return signal
+            }
+        }
+        return lost
+    }
+
+    method Explain {reason status} {
+        switch -- $reason {
+            timeout {
+                return "killed, its event loop did not turn for [dict get $options -timeout] ms\
+                    (-timeout)"
+            }
+            boottimeout {
+                return "killed, it was not ready after [dict get $options -boottimeout] ms\
+                    (-boottimeout)"
+            }
+            gracetimeout {
+                return "killed, it was not done after [dict get $options -gracetimeout] ms\
+                    (-gracetimeout)"
+            }
+            signal {
+                set hint [expr {$status eq "signal SIGKILL" ?
+                    ", not by this pool: short of memory?" : ""}]
+                return "[regsub {^signal} $status {killed by}]$hint"
+            }
+            lost {
+                return "nothing is known of how, its fork server had died"
+            }
+        }
+        return "$reason ($status)"
+    }
+
+    method LogExit {number pid row reason status} {
+        set level [expr {$reason in {timeout boottimeout gracetimeout signal error lost exit} ?
+            "warn" : $reason eq "done" ? "debug" : "info"}]
+        set cut [dict get $row cut]
+        my Log $level "worker $number (pid $pid) ended: [my Explain $reason $status][expr {
+            $cut > 0 ? ", $cut connections were cut" : ""}]"
+    }
+
+    # Counts failures in a row: ends that nobody asked for, before the worker was
+    # of any use.
+    method JudgeExit {row reason message} {
+        if {[dict get $row steady] || $reason in {recycled done memory scaled}} {
+            $backoff succeeded
+            return
+        }
+        if {$reason in {reload stop drained terminated upgraded}} {
+            return
+        }
+        if {$lastError eq "" || $reason ne "error"} {
+            set lastError $message
+        }
+        if {[dict get $row generation] eq [my Pending]} {
+            my ReloadFailed $lastError {-errorcode {SOCKETSERVER BOOT}}
+            return
+        }
+        my SpawnFailed $lastError
+    }
+
+    method ForkFailed {message} {
+        my Log error "couldn't fork a worker: $message"
+        my SpawnFailed "couldn't fork a worker: $message"
+    }
+
+    method SpawnFailed {message} {
+        set lastError $message
+        set delay [$backoff failed [dict get $options -backoff] [clock milliseconds]]
+        set most [dict get $options -maxspawnfailures]
+        set failures [$backoff failures]
+        if {$state eq "starting" && $most > 0 && $failures >= $most ||
+            $most > 0 && $failures >= $most && [$table count ready] == 0} {
+            my Fail "couldn't start workers: $failures failed in a row, the last error is:\
+                $message" {-errorcode {SOCKETSERVER BOOT} -errorinfo {}}
+            return
+        }
+        my Log warn "the next worker is started in $delay ms ($failures failed in a row)"
+        my After adjust $delay {my Adjust}
+    }
+
+    method AfterExit {row} {
+        my CleanGenerations
+        switch -- $state {
+            stopping {
+                my StoppedIfDone
+            }
+            draining {
+                my DrainedIfDone
+            }
+        }
+        my Adjust
+    }
+
+    # A generation without workers that is not the current one is of no more use.
+    method CleanGenerations {} {
+        set kept {}
+        foreach each $generations {
+            if {$each ni [list $generation [my Pending]] &&
+                [llength [$table ofGeneration $each]] == 0} {
+                $each destroy
+            } else {
+                lappend kept $each
+            }
+        }
+        set generations $kept
+    }
+
+    # Its workers go on; another one will fork the next.
+    method ForkServerLost {number} {
+        if {[my Reloading] && [[my Pending] number] == $number} {
+            my ReloadFailed "the new fork server died" {-errorcode {SOCKETSERVER LOST}}
+            return
+        }
+        set now [clock milliseconds]
+        foreach each [$table numbers] {
+            if {[[$table get $each generation] number] == $number} {
+                if {[$table get $each pid] == 0} {
+                    my ForgetWorker $each
+                } elseif {[eof [[$table get $each link] channel]]} {
+                    my WorkerExited $each [$table get $each pid] unknown
+                }
+            }
+        }
+        if {$generation eq "" || [$generation number] != $number} {
+            return
+        }
+        my Log warn "the fork server (generation $number) died, starting another"
+        set lastError "the fork server died"
+        my ReplaceForkServer
+    }
+
+    method ReplaceForkServer {} {
+        if {[my IsUp] && [dict size $next] == 0 && $generation ne "" &&
+            [$generation state] eq "lost"} {
+            my Load 0
+        }
+    }
+}
