@@ -34,12 +34,13 @@ oo::class create socketserver::pool {
     # calmSince   since when fewer workers would have done (-maxworkers)
     # counters    generation reloads spawned redelivered cut routed; exits: reason -> count
     # waiting     connections that a worker gave back, while the queue is full
+    # hasty       stopping at once: what waits is not served any more
     # timers      name -> id
     # lastTraffic what Traffic said at the end
     # predecessor, successor   the program that this one takes over from, and the
     #             one that is to take over: {object commands}; empty without
     variable given options owner state failure acceptor sender receiver board wake table \
-        backoff generation generations next wanted calmSince counters waiting timers began \
+        backoff generation generations next wanted calmSince counters waiting hasty timers began \
         lastError lastTraffic control health predecessor successor
 
     constructor {args} {

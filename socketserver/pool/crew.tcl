@@ -44,8 +44,8 @@ oo::define socketserver::pool {
 
     # Connections that no worker has taken.
     method HasWork {} {
-        return [expr {[llength [$acceptor listeners]] > 0 && $state eq "stopping" ||
-            [$acceptor depth] > 0 || [llength $waiting] > 0}]
+        return [expr {!$hasty && ([llength [$acceptor listeners]] > 0 && $state eq "stopping" ||
+            [$acceptor depth] > 0 || [llength $waiting] > 0)}]
     }
 
     # More are needed, or (negative) there are too many.

@@ -120,11 +120,13 @@ oo::define socketserver::pool {
             $acceptor finish [namespace code {my FinishQueue}]
             return
         }
+        set hasty 1
+        $acceptor hold stop
         foreach number [$table numbers] {
             $table set $number state retiring reason stop deadline 0
             my TellWorker $number quit
         }
-        my StoppedIfDone 1
+        my StoppedIfDone
     }
 
     # The listeners are closed: what waits is served, then the workers go.
@@ -140,14 +142,15 @@ oo::define socketserver::pool {
 
     method StopNow {} {
         foreach number [$table numbers] {
-            my Kill $number gracetimeout
+            my Kill $number [expr {$hasty ? "stop" : "gracetimeout"}]
         }
+        set hasty 1
         my After stop $::socketserver::quitMs {my Stopped}
-        my StoppedIfDone 1
+        my StoppedIfDone
     }
 
-    method StoppedIfDone {{regardless 0}} {
-        if {[$table count] == 0 && ($regardless || ![my HasWork])} {
+    method StoppedIfDone {} {
+        if {[$table count] == 0 && ![my HasWork]} {
             my Stopped
         }
     }

@@ -186,8 +186,9 @@ oo::define socketserver::pool {
         $object destroy
         set successor {}
         my Answer $commands 1 ""
+        set hasty 1 ;# the queue is the new program's
         my RetireAll upgraded
-        my StoppedIfDone 1
+        my StoppedIfDone
     }
 
     method UpgradeFailed {message} {

@@ -43,6 +43,7 @@ oo::define socketserver::pool {
         set next {}
         set waiting {}
         set calmSince 0
+        set hasty 0
         set began [clock milliseconds]
         set counters [dict create generation 0 reloads 0 spawned 0 redelivered 0 cut 0 exits {} \
             refused {}]
