@@ -1,9 +1,11 @@
-// ReadProxy, OnClose: what a worker asks of a connection; all of it private.
+// ReadProxy, OnClose, LimitSilence, SilentMs, Hangup: what a worker asks of a
+// connection; all of it private.
 #include "cmd_table.h"
 #include "posix_connection.h"
 #include "posix_proxy.h"
 #include "posix_socket.h"
 #include "tcl_adopt.h"
+#include "tcl_channel.h"
 #include "tcl_interp.h"
 
 #include <sys/socket.h>
@@ -19,6 +21,12 @@ Error serverError(const char *kind, const std::string &what, const char *reason,
     Error error = ownError(kind, what + " \"" + channel + "\"", reason, channel);
     error.domain = "SOCKETSERVER";
     return error;
+}
+
+// An error of the system about the channel that the first argument names.
+int failSystem(const Call &call, const char *what, const Error &error) {
+    return call.fail(
+        systemError(std::string(what) + " \"" + text(call.arguments[0]) + "\"", error.code));
 }
 
 // The descriptor of the channel that the first argument names.
@@ -133,10 +141,55 @@ int onCloseCommand(const Call &call) {
     return TCL_OK;
 }
 
+// ---- silence ---------------------------------------------------------------------
+
+// A blocking call that moves nothing for so long ends. A unix channel is at its
+// end then. What Tcl's TCP channels do is their own: "gets" and "read" return
+// what has come so far, fblocked is true, and eof is not.
+int limitSilenceCommand(const Call &call) {
+    const char what[] = "couldn't limit the silence of";
+    Tcl_Channel channel = nullptr;
+    int fd = -1;
+    int ms = 0;
+    if (getDescriptor(call, what, channel, fd) != TCL_OK ||
+        Tcl_GetIntFromObj(call.interp, call.arguments[1], &ms) != TCL_OK)
+        return TCL_ERROR;
+    if (UnixChannel *ours = unixChannelBelow(channel)) {
+        limitSilence(*ours, ms);
+        return TCL_OK;
+    }
+    Status limited = limitSilence(fd, ms);
+    return limited ? TCL_OK : failSystem(call, what, limited.error());
+}
+
+// -1 where it is not known.
+int silentMsCommand(const Call &call) {
+    Tcl_Channel channel = nullptr;
+    int fd = -1;
+    if (getDescriptor(call, "couldn't ask", channel, fd) != TCL_OK)
+        return TCL_ERROR;
+    const UnixChannel *ours = unixChannelBelow(channel);
+    return call.answer(Tcl_NewIntObj(ours ? silentMs(*ours) : silentMs(fd).value_or(-1)));
+}
+
+// Ends the connection for all who hold it; the channel stays open.
+int hangupCommand(const Call &call) {
+    const char what[] = "couldn't hang up";
+    Tcl_Channel channel = nullptr;
+    int fd = -1;
+    if (getDescriptor(call, what, channel, fd) != TCL_OK)
+        return TCL_ERROR;
+    Status ended = shutDown(fd, SHUT_RDWR);
+    return ended ? TCL_OK : failSystem(call, what, ended.error());
+}
+
 } // namespace
 
 std::vector<Command> connectionCommands() {
     return {
+        {"socketserver::LimitSilence", {}, 2, 2, "channel ms", limitSilenceCommand},
+        {"socketserver::SilentMs", {}, 1, 1, "channel", silentMsCommand},
+        {"socketserver::Hangup", {}, 1, 1, "channel", hangupCommand},
         {"socketserver::ReadProxy", {}, 1, 1, "channel", readProxyCommand},
         {"socketserver::OnClose", {}, 2, 2, "channel cmd", onCloseCommand},
     };

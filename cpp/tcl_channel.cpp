@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <climits>
 #include <cstring>
 
 namespace uds {
@@ -52,6 +53,9 @@ public:
     bool passDescriptors = false;
     std::deque<Passed> passed;
     ReceiveRequest *request = nullptr; // set while recvfd reads
+
+    int silenceMs = 0; // the limit; 0: none
+    std::chrono::steady_clock::time_point lastMoved = std::chrono::steady_clock::now();
 };
 
 namespace {
@@ -153,9 +157,9 @@ Error tooMany(int maxDescriptors, size_t received) {
                     "too many open files in this process; all of them were closed", "EMFILE");
 }
 
-Result<size_t> receiveKeeping(UnixChannel &state, char *buffer, size_t size) {
+Result<size_t> receiveKeeping(UnixChannel &state, char *buffer, size_t size, bool nonBlocking) {
     Result<Message> message =
-        receiveMessage(state.fd.get(), buffer, size, kMaxDescriptors, state.nonBlocking);
+        receiveMessage(state.fd.get(), buffer, size, kMaxDescriptors, nonBlocking);
     if (!message)
         return message.error();
     std::vector<UniqueFd> &descriptors = message.value().descriptors;
@@ -167,12 +171,12 @@ Result<size_t> receiveKeeping(UnixChannel &state, char *buffer, size_t size) {
 }
 
 // Serves recvfd; the byte that Tcl asked for only carries the outcome.
-Result<size_t> receiveRequested(UnixChannel &state, char *byte) {
+Result<size_t> receiveRequested(const UnixChannel &state, char *byte, bool nonBlocking) {
     ReceiveRequest &request = *state.request;
     request.data.resize(kBufferSize);
     Result<Message> message =
         receiveMessage(state.fd.get(), request.data.data(), request.data.size(),
-                       request.maxDescriptors, state.nonBlocking);
+                       request.maxDescriptors, nonBlocking);
     request.data.resize(message ? message.value().size : 0);
     if (!message)
         return message.error();
@@ -185,18 +189,44 @@ Result<size_t> receiveRequested(UnixChannel &state, char *byte) {
     return std::min<size_t>(message.value().size, 1);
 }
 
+// Another process that shares the socket may be faster after each wait.
+template <class Move> Result<size_t> moveInTime(const UnixChannel &state, short events, Move move) {
+    for (;;) {
+        const bool silent = !waitFor(state.fd.get(), events, state.silenceMs);
+        if (silent)
+            if (Status ended = shutDown(state.fd.get(), SHUT_RDWR); !ended)
+                return ended.error();
+        if (silent && events == POLLOUT)
+            return systemError("send", ETIMEDOUT);
+        Result<size_t> moved = move(true);
+        if (moved || !isWouldBlock(moved.error().code))
+            return moved;
+    }
+}
+
+// `move` is told whether it must not wait.
+template <class Move> Result<size_t> moveBytes(UnixChannel &state, short events, Move move) {
+    const bool limited = state.silenceMs > 0 && !state.nonBlocking;
+    Result<size_t> moved = limited ? moveInTime(state, events, move) : move(state.nonBlocking);
+    if (moved && moved.value() > 0)
+        state.lastMoved = std::chrono::steady_clock::now();
+    return moved;
+}
+
 int inputProc(void *instance, char *buffer, int size, int *errorCode) {
     UnixChannel &state = stateOf(instance);
     *errorCode = ensureConnected(state);
     if (*errorCode != 0)
         return -1;
     const size_t room = static_cast<size_t>(size);
-    if (state.request)
-        return answer(endAfterReset(receiveRequested(state, buffer)), errorCode);
-    if (state.passDescriptors)
-        return answer(endAfterReset(receiveKeeping(state, buffer, room)), errorCode);
-    return answer(endAfterReset(receiveBytes(state.fd.get(), buffer, room, state.nonBlocking)),
-                  errorCode);
+    const auto receive = [&](bool nonBlocking) {
+        if (state.request)
+            return receiveRequested(state, buffer, nonBlocking);
+        if (state.passDescriptors)
+            return receiveKeeping(state, buffer, room, nonBlocking);
+        return receiveBytes(state.fd.get(), buffer, room, nonBlocking);
+    };
+    return answer(endAfterReset(moveBytes(state, POLLIN, receive)), errorCode);
 }
 
 int outputProc(void *instance, const char *bytes, int size, int *errorCode) {
@@ -204,8 +234,10 @@ int outputProc(void *instance, const char *bytes, int size, int *errorCode) {
     *errorCode = ensureConnected(state);
     if (*errorCode != 0)
         return -1;
-    return answer(sendBytes(state.fd.get(), bytes, static_cast<size_t>(size), state.nonBlocking),
-                  errorCode);
+    const auto send = [&](bool nonBlocking) {
+        return sendBytes(state.fd.get(), bytes, static_cast<size_t>(size), nonBlocking);
+    };
+    return answer(moveBytes(state, POLLOUT, send), errorCode);
 }
 
 // ---- options -------------------------------------------------------------
@@ -436,6 +468,12 @@ UnixChannel *unixChannelOf(Tcl_Channel channel) {
     return isUnixChannel(top) ? &stateOf(Tcl_GetChannelInstanceData(top)) : nullptr;
 }
 
+UnixChannel *unixChannelBelow(Tcl_Channel channel) {
+    while (const Tcl_Channel below = Tcl_GetStackedChannel(channel))
+        channel = below;
+    return isUnixChannel(channel) ? &stateOf(Tcl_GetChannelInstanceData(channel)) : nullptr;
+}
+
 int descriptorOf(const UnixChannel &channel) {
     return channel.fd.get();
 }
@@ -454,6 +492,16 @@ int heldMessages(const UnixChannel &channel) {
 
 bool isConnecting(const UnixChannel &channel) {
     return channel.connecting.has_value();
+}
+
+void limitSilence(UnixChannel &channel, int ms) {
+    channel.silenceMs = ms;
+}
+
+int silentMs(const UnixChannel &channel) {
+    const auto silent = std::chrono::steady_clock::now() - channel.lastMoved;
+    const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(silent).count();
+    return static_cast<int>(std::min<long long>(ms, INT_MAX));
 }
 
 namespace {

@@ -37,6 +37,8 @@ Tcl_Channel openConnectingChannel(UniqueFd fd, const Address &server, const Dead
 // The driver state of a channel that is ours and has nothing stacked on it,
 // or null.
 UnixChannel *unixChannelOf(Tcl_Channel channel);
+// The same for the bottom of a stack.
+UnixChannel *unixChannelBelow(Tcl_Channel channel);
 bool isUnixChannel(Tcl_Channel channel);
 
 int descriptorOf(const UnixChannel &channel);
@@ -45,6 +47,12 @@ bool holdsDescriptors(const UnixChannel &channel);
 // How many messages with descriptors ordinary reads brought that nobody took.
 int heldMessages(const UnixChannel &channel);
 bool isConnecting(const UnixChannel &channel);
+
+// A read or write in blocking mode that waits for so long hangs the connection
+// up: the read sees its end, the write fails with ETIMEDOUT. 0: no limit.
+void limitSilence(UnixChannel &channel, int ms);
+// Since the channel has read or written something, or was made.
+int silentMs(const UnixChannel &channel);
 
 // One message through Tcl's own read path, so that eof and fblocked are
 // right afterwards. False at end of file, when nothing waits on a
