@@ -5,8 +5,9 @@
 
 oo::class create socketserver::Backoff {
     # failures   in a row
+    # delay      after the last of them
     # due        no worker is started before this time
-    variable failures due
+    variable failures delay due
 
     constructor {} {
         my succeeded
@@ -14,6 +15,7 @@ oo::class create socketserver::Backoff {
 
     method succeeded {} {
         set failures 0
+        set delay 0
         set due 0
     }
 
@@ -31,6 +33,6 @@ oo::class create socketserver::Backoff {
     }
 
     method wait {now} {
-        return [expr {max(0, $due - $now)}]
+        return [expr {max(0, min($delay, $due - $now))}] ;# the clock may be set back
     }
 }

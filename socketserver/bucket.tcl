@@ -15,7 +15,8 @@ oo::class create socketserver::Bucket {
 
     # How many may come now.
     method available {now} {
-        set tokens [expr {min($most, $tokens + ($now - $filled) * $perMs)}]
+        # The clock may be set back.
+        set tokens [expr {min($most, $tokens + max(0, $now - $filled) * $perMs)}]
         set filled $now
         return [expr {int($tokens)}]
     }

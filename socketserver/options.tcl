@@ -88,18 +88,24 @@ proc socketserver::options::kind::MustBe {what} {
     throw {SOCKETSERVER KIND} $what
 }
 
+# Digits only: what begins with a 0 is not the same number for every Tcl.
+proc socketserver::options::kind::Between {least most value} {
+    return [expr {[regexp {^0*\d{1,15}$} $value] &&
+        [scan $value %lld] >= $least && [scan $value %lld] <= $most}]
+}
+
 proc socketserver::options::kind::number {least most value} {
-    if {![string is integer -strict $value] || $value < $least || $value > $most} {
+    if {![Between $least $most $value]} {
         MustBe "a whole number from $least to $most"
     }
-    return [expr {int($value)}]
+    return [scan $value %lld]
 }
 
 proc socketserver::options::kind::ms {value} {
-    if {![string is integer -strict $value] || $value < 0} {
-        MustBe "a number of milliseconds, 0 or more"
+    if {![Between 0 2147483647 $value]} {
+        MustBe "a number of milliseconds, from 0 to 2147483647"
     }
-    return [expr {int($value)}]
+    return [scan $value %lld]
 }
 
 proc socketserver::options::kind::bytes {value} {
@@ -165,15 +171,15 @@ proc socketserver::options::kind::rate {value} {
     if {[catch {llength $value} words] || $words ni {1 2}} {
         MustBe "a number of connections, and of seconds if it is not one"
     }
-    lassign $value number seconds
-    if {$seconds eq ""} {
+    lassign $value count seconds
+    if {$words == 1} {
         set seconds 1
     }
-    if {![string is integer -strict $number] || $number < 1 ||
-        ![string is double -strict $seconds] || $seconds <= 0} {
+    if {![Between 1 1000000000 $count] || ![string is double -strict $seconds] ||
+        !($seconds >= 0.001 && $seconds <= 1e6)} {
         MustBe "a number of connections, and of seconds if it is not one"
     }
-    return [list $number $seconds]
+    return [list [scan $count %lld] $seconds]
 }
 
 proc socketserver::options::kind::backoff {value} {
@@ -181,14 +187,13 @@ proc socketserver::options::kind::backoff {value} {
         MustBe "the first delay and the longest, in milliseconds"
     }
     lassign $value first longest
-    if {$longest eq ""} {
+    if {$words == 1} {
         set longest $first
     }
-    if {![string is integer -strict $first] || ![string is integer -strict $longest] ||
-        $first < 1 || $longest < $first} {
+    if {![Between 1 2147483647 $first] || ![Between $first 2147483647 $longest]} {
         MustBe "the first delay and the longest, in milliseconds"
     }
-    return [list $first $longest]
+    return [list [scan $first %lld] [scan $longest %lld]]
 }
 
 # queue | refuse ?banner? | a command prefix
