@@ -52,6 +52,7 @@ namespace eval socketserver::worker {
 
 # The worker's number, from 1.
 proc socketserver::worker::Id {} {
+    CheckWorker
     return [Setting number]
 }
 
@@ -60,6 +61,7 @@ proc socketserver::worker::Stats {} {
     variable open
     variable state
     variable started
+    CheckWorker
     return [dict create id [Setting number] pid [pid] generation [Setting generation] \
         state $state taken $taken active [dict size $open] \
         served [expr {$taken - [dict size $open]}] \
@@ -69,13 +71,13 @@ proc socketserver::worker::Stats {} {
 # How many connections it is serving.
 proc socketserver::worker::Busy {} {
     variable open
-    Setting number
+    CheckWorker
     return [dict size $open]
 }
 
 proc socketserver::worker::IsReady {} {
     variable state
-    Setting number
+    CheckWorker
     return [expr {$state in {ready last}}]
 }
 
@@ -83,14 +85,14 @@ proc socketserver::worker::IsReady {} {
 # many requests should end it after this one.
 proc socketserver::worker::IsStopping {} {
     variable state
-    Setting number
+    CheckWorker
     return [expr {$state eq "stopping"}]
 }
 
 # onstop ?cmd?: called once when the worker is told to end.
 proc socketserver::worker::OnStop {args} {
     variable onStopCmd
-    Setting number
+    CheckWorker
     if {[llength $args] > 1} {
         unix_process::WrongArguments "socketserver::worker onstop ?cmd?"
     }
@@ -103,7 +105,7 @@ proc socketserver::worker::OnStop {args} {
 # Gives a connection, of which nothing has been read, to another worker.
 proc socketserver::worker::Redeliver {channel} {
     variable link
-    Setting number
+    CheckWorker
     if {[Option -proxyprotocol] ne "off"} {
         throw {SOCKETSERVER REDELIVER} "couldn't redeliver \"$channel\": the header of the\
             PROXY protocol has been read from it"
@@ -112,11 +114,15 @@ proc socketserver::worker::Redeliver {channel} {
     close $channel
 }
 
-proc socketserver::worker::Setting {name} {
+proc socketserver::worker::CheckWorker {} {
     variable config
-    if {![dict exists $config $name] || [dict get $config pid] != [pid]} {
+    if {![dict exists $config pid] || [dict get $config pid] != [pid]} {
         throw {SOCKETSERVER NOWORKER} "this process is not a worker of a pool"
     }
+}
+
+proc socketserver::worker::Setting {name} {
+    variable config
     return [dict get $config $name]
 }
 
