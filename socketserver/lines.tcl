@@ -48,6 +48,9 @@ oo::class create socketserver::LineServer {
     }
 
     destructor {
+        if {![info exists conversations]} {
+            return ;# a subclass's constructor has failed before
+        }
         my unlisten
         foreach conversation [dict keys $conversations] {
             $conversation destroy

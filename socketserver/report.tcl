@@ -125,7 +125,7 @@ proc socketserver::report::Top {stats before seconds} {
 
 proc socketserver::report::Headline {stats} {
     set state [Value $stats state]
-    if {[Value $stats paused] ni [list - $state]} {
+    if {[Value $stats paused] ni {- start user drain}} {
         append state " (accepting rests: [Printable [Value $stats paused]])"
     }
     return "[Printable [Value $stats name]]: $state, [Value $stats mode],\

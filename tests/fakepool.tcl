@@ -1,8 +1,11 @@
-# What control.test, health.test and ctl.test have in common. Index:
+# What report.test, control.test, health.test and ctl.test have in common. Index:
 #
+#   stats ?KEY VALUE ...?  what a pool answers, with some values changed
 #   FakePool               a class with the methods of a pool that the control socket
 #                          and the health answers call; it notes the calls
-#   stats ?KEY VALUE ...?  what such a pool answers, with some values changed
+#   collect CHANNEL        has what comes appended to ::got(CHANNEL), and "<eof>"
+#   say CHANNEL TEXT       writes a text at once
+#   talk PROGRAM ?ARG ...? what a program prints, with the event loop running meanwhile
 
 proc stats {args} {
     return [dict replace {
@@ -101,4 +104,31 @@ oo::class create FakePool {
     foreach {name state} {drain draining pause paused resume running} {
         method $name {} "my Note $name {}; dict set stats state $state"
     }
+}
+
+proc collect {channel} {
+    chan configure $channel -blocking 0
+    set ::got($channel) ""
+    chan event $channel readable [list collected $channel]
+}
+
+proc collected {channel} {
+    if {[catch {append ::got($channel) [read $channel]}] || [eof $channel]} {
+        append ::got($channel) <eof>
+        chan event $channel readable {}
+    }
+}
+
+proc say {channel text} {
+    puts -nonewline $channel $text
+    flush $channel
+}
+
+proc talk {args} {
+    set channel [open |[list {*}$args 2>@1]]
+    collect $channel
+    waitFor 30000 {[string match *<eof> $::got($channel)]}
+    chan configure $channel -blocking 1
+    catch {close $channel}
+    return [string range $::got($channel) 0 end-5]
 }
