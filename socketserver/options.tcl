@@ -214,8 +214,23 @@ proc socketserver::options::kind::level {value} {
 
 # The number of processors that this process may run on.
 proc socketserver::options::Processors {} {
-    if {[catch {exec nproc} count] && [catch {exec getconf _NPROCESSORS_ONLN} count]} {
-        return 1
+    if {[catch {open /proc/self/status} file]} {
+        return [expr {[catch {exec getconf _NPROCESSORS_ONLN} count] ? 1 : $count}]
+    }
+    set count 1
+    if {[regexp {\nCpus_allowed_list:\s+([-,\d]+)} [read $file] -> list]} {
+        set count [CountOf $list]
+    }
+    close $file
+    return $count
+}
+
+# How many numbers a list such as 0-3,8 has.
+proc socketserver::options::CountOf {list} {
+    set count 0
+    foreach range [split $list ,] {
+        lassign [split $range -] first last
+        incr count [expr {$last eq "" ? 1 : $last - $first + 1}]
     }
     return $count
 }
