@@ -161,6 +161,11 @@ int beatCommand(const Call &call) {
     return TCL_OK;
 }
 
+// Milliseconds of a clock that nobody sets.
+int nowCommand(const Call &call) {
+    return call.answer(number(monotonicMicros() / 1000));
+}
+
 // ---- the worker: taking ----------------------------------------------------
 
 // A connection of a worker, from take to close.
@@ -338,6 +343,7 @@ std::vector<Command> poolCommands() {
         {"socketserver::BoardFold", {}, 2, 2, "board slot", foldCommand},
         {"socketserver::BoardAsk", {}, 3, 3, "board onTake onDone", askCommand},
         {"socketserver::BoardBeat", {}, 2, 2, "board slot", beatCommand},
+        {"socketserver::Now", {}, 0, 0, "", nowCommand},
         {"socketserver::TakeServed", {}, 4, 4, "board slot queue closedCmd", takeCommand},
         {"socketserver::Look", {}, 1, 2, "listener ?reasonName?", lookCommand},
         {"socketserver::HandOffOne", {}, 3, 3, "listener queue id", handOffOneCommand},

@@ -67,7 +67,7 @@ oo::class create socketserver::Acceptor {
             $bucket destroy
         }
         set bucket [expr {$rate eq "" ? "" :
-            [::socketserver::Bucket new $rate [clock milliseconds]]}]
+            [::socketserver::Bucket new $rate [::socketserver::Now]]}]
         my changed
     }
 
@@ -221,7 +221,7 @@ oo::class create socketserver::Acceptor {
         foreach {name free} [list \
             maxqueue [my Free -maxqueue [expr {[my Limit -maxqueue] ? [my depth] : 0}]] \
             connections [my FreeConnections] \
-            rate [expr {$bucket eq "" ? $room : [$bucket available [clock milliseconds]]}]] {
+            rate [expr {$bucket eq "" ? $room : [$bucket available [::socketserver::Now]]}]] {
             if {$free < $room} {
                 set room $free
                 set limit $name
@@ -396,7 +396,7 @@ oo::class create socketserver::Acceptor {
         if {[my Limit -maxpersource] == 0 || [lindex $verdict 0] ne "accept"} {
             return 0
         }
-        dict set claims [incr lastClaim] [list $address [clock milliseconds] 0]
+        dict set claims [incr lastClaim] [list $address [::socketserver::Now] 0]
         dict incr sources $address
         return $lastClaim
     }
@@ -444,7 +444,7 @@ oo::class create socketserver::Acceptor {
         set ms $::socketserver::retryMs
         switch -- $reason {
             rate {
-                set ms [$bucket wait [clock milliseconds]]
+                set ms [$bucket wait [::socketserver::Now]]
             }
             connections {
                 # Asked first, looked at then: a connection that ends in between is seen.

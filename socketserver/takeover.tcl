@@ -153,13 +153,13 @@ oo::class create socketserver::Predecessor {
 
     # The next message, with its descriptors appended as one list.
     method Next {ms} {
-        set deadline [expr {[clock milliseconds] + $ms}]
+        set deadline [expr {[::socketserver::Now] + $ms}]
         while {1} {
             $link fill
             if {[$link next message descriptors]} {
                 return [list {*}$message $descriptors]
             }
-            set left [expr {$deadline - [clock milliseconds]}]
+            set left [expr {$deadline - [::socketserver::Now]}]
             if {[$link ended] || $left <= 0} {
                 throw {SOCKETSERVER TAKEOVER} "couldn't take over: the old program gave nothing"
             }

@@ -65,7 +65,7 @@ proc socketserver::worker::Stats {} {
     return [dict create id [Setting number] pid [pid] generation [Setting generation] \
         state $state taken $taken active [dict size $open] \
         served [expr {$taken - [dict size $open]}] \
-        uptime [expr {[clock milliseconds] - $started}]]
+        uptime [expr {[::socketserver::Now] - $started}]]
 }
 
 # How many connections it is serving.
@@ -137,7 +137,7 @@ proc socketserver::worker::Option {name} {
 proc socketserver::worker::Main {} {
     variable config [forkserver::child args]
     variable link [forkserver::Link new [forkserver::child socket]]
-    variable started [clock milliseconds]
+    variable started [::socketserver::Now]
     dict set config pid [pid]
     chan event [$link channel] readable ::socketserver::worker::Listen
     if {[interp bgerror {}] in {::tcl::Bgerror tcl::Bgerror}} {

@@ -93,7 +93,7 @@ oo::define socketserver::pool {
 
     # After a failure one by one, and not before the delay is over.
     method SpawnSome {count} {
-        set wait [$backoff wait [clock milliseconds]]
+        set wait [$backoff wait [::socketserver::Now]]
         if {$wait > 0} {
             my After adjust $wait {my Adjust}
             return
@@ -111,7 +111,7 @@ oo::define socketserver::pool {
 
     # Whether it could be asked for.
     method Spawn {from} {
-        set now [clock milliseconds]
+        set now [::socketserver::Now]
         set limit [dict get $options -boottimeout]
         set number [$table add $from $now [expr {$limit > 0 ? $now + $limit : 0}] \
             [dict get $options -timeout]]
@@ -215,7 +215,7 @@ oo::define socketserver::pool {
 
     # Looks after what causes no event.
     method Tick {} {
-        set now [clock milliseconds]
+        set now [::socketserver::Now]
         my KillOverdue $now
         my CheckMemory
         if {[my Elastic] && $state eq "running"} {

@@ -90,6 +90,9 @@ oo::define socketserver::pool {
     method stop {args} {
         lassign [unix_process::ParseOptions "stop ?-graceful bool? ?-wait bool?" \
             {-graceful 1 -wait 1} 0 $args] asked
+        foreach name {-graceful -wait} {
+            ::socketserver::options::CheckAs $name bool [dict get $asked $name]
+        }
         my CheckOwner
         if {![my IsUp]} {
             return

@@ -19,6 +19,8 @@ oo::define socketserver::pool {
     method CheckRenewal {verb words} {
         lassign [unix_process::ParseOptions "$verb ?-wait bool? ?-command cmd?" \
             {-wait 1 -command {}} 0 $words] asked
+        ::socketserver::options::CheckAs -wait bool [dict get $asked -wait]
+        ::socketserver::options::CheckAs -command command [dict get $asked -command]
         my CheckUp $verb
         if {[dict size $next] > 0 || [llength $successor] > 0} {
             throw {SOCKETSERVER BUSY} "couldn't $verb: a reload or an upgrade is under way"

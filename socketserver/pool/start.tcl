@@ -44,7 +44,7 @@ oo::define socketserver::pool {
         set waiting {}
         set calmSince 0
         set hasty 0
-        set began [clock milliseconds]
+        set began [::socketserver::Now]
         set counters [dict create generation 0 reloads 0 spawned 0 redelivered 0 cut 0 exits {} \
             refused {}]
         foreach name {acceptor sender receiver board wake table backoff} {
@@ -86,7 +86,8 @@ oo::define socketserver::pool {
             foreach endpoint [dict get $options -listen] {
                 foreach channel [my ListenersOf $endpoint] {
                     $acceptor add $endpoint $channel
-                    my Log info "listening on [chan configure $channel -sockname]"
+                    my Log info "listening on [::socketserver::report::Address \
+                        [chan configure $channel -sockname]]"
                 }
             }
         }
@@ -194,7 +195,7 @@ oo::define socketserver::pool {
             return
         }
         # The fork server was to be replaced.
-        set delay [$backoff failed [dict get $options -backoff] [clock milliseconds]]
+        set delay [$backoff failed [dict get $options -backoff] [::socketserver::Now]]
         my Log error "couldn't start another fork server: $message; again in $delay ms"
         my After load $delay {my Load 0}
     }

@@ -48,7 +48,7 @@ oo::define socketserver::pool {
         if {$table eq ""} {
             return {}
         }
-        set now [clock milliseconds]
+        set now [::socketserver::Now]
         return [lmap number [$table numbers] {my Worker $number $now}]
     }
 
@@ -83,7 +83,7 @@ oo::define socketserver::pool {
         set workers [my workers]
         set states [lmap worker $workers {dict get $worker state}]
         set stats [dict create name [dict get $options -name] state $state pid [pid] \
-            uptime [expr {[clock milliseconds] - $began}] mode [dict get $options -mode] \
+            uptime [expr {[::socketserver::Now] - $began}] mode [dict get $options -mode] \
             generation [expr {$generation eq "" ? 0 : [$generation number]}] \
             reloads [dict get $counters reloads] listeners [my listeners] \
             wanted [my Wanted] spawned [dict get $counters spawned] alive [llength $workers]]

@@ -94,7 +94,7 @@ oo::define socketserver::pool {
         if {[$table get $number state] ne "booting"} {
             return
         }
-        $table set $number state ready readyAt [clock milliseconds] deadline 0
+        $table set $number state ready readyAt [::socketserver::Now] deadline 0
         if {[my Reloading]} {
             my ReloadedIfReady
         }
@@ -119,7 +119,7 @@ oo::define socketserver::pool {
             return
         }
         set limit [dict get $options -gracetimeout]
-        set deadline [expr {$limit > 0 ? [clock milliseconds] + $limit : 0}]
+        set deadline [expr {$limit > 0 ? [::socketserver::Now] + $limit : 0}]
         if {[$table get $number state] ne "retiring"} {
             $table set $number reason $reason
         }
@@ -184,7 +184,7 @@ oo::define socketserver::pool {
         }
         set readyAt [$table get $number readyAt]
         set row [dict create cut [expr {$taken - $done}] steady [expr {$readyAt > 0 &&
-            ($done > 0 || [clock milliseconds] - $readyAt > $::socketserver::steadyMs)}]]
+            ($done > 0 || [::socketserver::Now] - $readyAt > $::socketserver::steadyMs)}]]
         foreach field {state reason killed generation} {
             dict set row $field [$table get $number $field]
         }
@@ -277,7 +277,7 @@ oo::define socketserver::pool {
 
     method SpawnFailed {message} {
         set lastError $message
-        set delay [$backoff failed [dict get $options -backoff] [clock milliseconds]]
+        set delay [$backoff failed [dict get $options -backoff] [::socketserver::Now]]
         set most [dict get $options -maxspawnfailures]
         set failures [$backoff failures]
         if {$state eq "starting" && $most > 0 && $failures >= $most ||
@@ -323,7 +323,7 @@ oo::define socketserver::pool {
             my ReloadFailed "the new fork server died" {-errorcode {SOCKETSERVER LOST}}
             return
         }
-        set now [clock milliseconds]
+        set now [::socketserver::Now]
         foreach each [$table numbers] {
             if {[[$table get $each generation] number] == $number} {
                 if {[$table get $each pid] == 0} {
