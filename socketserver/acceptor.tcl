@@ -39,6 +39,7 @@ oo::class create socketserver::Acceptor {
         set errors 0
         set refusals [dict create]
         set finishCmd ""
+        set bucket ""
         set sender $senderChannel
         set board $scoreboard
         set onAccept $acceptCmd
@@ -61,14 +62,20 @@ oo::class create socketserver::Acceptor {
 
     # Options may change while connections come.
     method configure {poolOptions} {
+        set before [expr {[info exists options] ? [dict get $options -maxrate] : ""}]
         set options $poolOptions
-        set rate [dict get $options -maxrate]
-        if {[info exists bucket] && $bucket ne ""} {
+        if {[dict get $options -maxrate] ne $before} {
+            my FillBucket [dict get $options -maxrate]
+        }
+        my Resume
+    }
+
+    method FillBucket {rate} {
+        if {$bucket ne ""} {
             $bucket destroy
         }
         set bucket [expr {$rate eq "" ? "" :
             [::socketserver::Bucket new $rate [::socketserver::Now]]}]
-        my changed
     }
 
     method add {endpoint channel} {

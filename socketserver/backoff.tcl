@@ -5,9 +5,8 @@
 
 oo::class create socketserver::Backoff {
     # failures   in a row
-    # delay      after the last of them
     # due        no worker is started before this time
-    variable failures delay due
+    variable failures due
 
     constructor {} {
         my succeeded
@@ -15,7 +14,6 @@ oo::class create socketserver::Backoff {
 
     method succeeded {} {
         set failures 0
-        set delay 0
         set due 0
     }
 
@@ -33,6 +31,6 @@ oo::class create socketserver::Backoff {
     }
 
     method wait {now} {
-        return [expr {max(0, min($delay, $due - $now))}] ;# the clock may be set back
+        return [expr {max(0, $due - $now)}]
     }
 }

@@ -15,8 +15,7 @@ oo::class create socketserver::Bucket {
 
     # How many may come now.
     method available {now} {
-        # The clock may be set back.
-        set tokens [expr {min($most, $tokens + max(0, $now - $filled) * $perMs)}]
+        set tokens [expr {min($most, $tokens + ($now - $filled) * $perMs)}]
         set filled $now
         return [expr {int($tokens)}]
     }

@@ -30,10 +30,13 @@ oo::class create socketserver::Generation {
         }
     }
 
-    # The fork server ends by itself once its children have ended.
+    # The fork server ends by itself once its children have ended. While it loads
+    # it may be stuck.
     destructor {
         after cancel $timer
-        if {$server ne ""} {
+        if {$state eq "loading"} {
+            my Kill
+        } elseif {$server ne ""} {
             catch {$server destroy}
         }
     }
@@ -72,12 +75,18 @@ oo::class create socketserver::Generation {
 
     method TooSlow {limit} {
         set state failed
-        catch {unix_process::kill [$server pid] SIGKILL}
-        set lost $server
-        set server ""
-        $lost destroy
+        my Kill
         {*}$readyCmd "couldn't load the application: it took more than $limit ms\
-            (-boottimeout)" [list -errorcode {SOCKETSERVER TIMEOUT} -errorinfo {}]
+            (-boottimeout)" [list -errorcode TIMEOUT -errorinfo {}]
+    }
+
+    method Kill {} {
+        if {$server ne ""} {
+            catch {unix_process::kill [$server pid] SIGKILL}
+            set lost $server
+            set server ""
+            $lost destroy
+        }
     }
 
     method Lost {} {

@@ -38,7 +38,11 @@ proc socketserver::options::Find {name} {
 # The normal form of a value.
 proc socketserver::options::Check {name value} {
     variable table
-    set arguments [lassign [dict get $table $name kind] kind]
+    return [CheckAs $name [dict get $table $name kind] $value]
+}
+
+proc socketserver::options::CheckAs {name kindCmd value} {
+    set arguments [lassign $kindCmd kind]
     try {
         return [kind::$kind {*}$arguments $value]
     } trap {SOCKETSERVER KIND} {mustBe} {

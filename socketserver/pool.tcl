@@ -77,11 +77,18 @@ oo::class create socketserver::pool {
         }
         my CheckOwner
         set changes [::socketserver::options::Merge [dict create] $args]
+        set merged [dict merge $options $changes]
         if {[my IsUp]} {
             my CheckLive $changes
         }
+        if {[my IsUp] && $state ne "starting"} {
+            ::socketserver::options::CheckAll $merged
+        }
         set given [dict merge $given $changes]
-        my Adopt [dict merge $options $changes]
+        if {[dict exists $changes -workers]} {
+            set wanted [dict get $changes -workers]
+        }
+        my Adopt $merged
         return
     }
 
