@@ -63,6 +63,7 @@ std::vector<Command> poolCommands();
 std::vector<Command> connectionCommands();
 std::vector<Command> processCommands();
 std::vector<Command> identityCommands();
+std::vector<Command> handoverCommands();
 std::vector<Command> forkserverCommands();
 
 // Octal digits, with or without a leading 0o, from 0 to `most`.

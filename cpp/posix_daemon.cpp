@@ -45,15 +45,23 @@ void closeInChild() {
             ::close(std::exchange(*fd, -1));
 }
 
-void holdInDaemon(UniqueFd report, PidLock lock) {
+void closeInForkedChildren() {
     static std::once_flag once;
     std::call_once(once, [] { ::pthread_atfork(nullptr, nullptr, closeInChild); });
-    reportFd = report.release(); // closed by reportReady
-    if (!lock.fd)
-        return;
-    lockFd = lock.fd.release(); // open until the process ends
-    lockOwner = ::getpid();
+}
+
+void holdLock(PidLock &lock, pid_t owner) {
+    closeInForkedChildren();
+    lockFd = lock.fd.release(); // open until the process ends or disowns it
+    lockOwner = owner;
     std::strncpy(lockPath, lock.path.c_str(), sizeof lockPath - 1);
+}
+
+void holdInDaemon(UniqueFd report, PidLock lock) {
+    closeInForkedChildren();
+    reportFd = report.release(); // closed by reportReady
+    if (lock.fd)
+        holdLock(lock, ::getpid());
 }
 
 // ---- opening -----------------------------------------------------------------
@@ -149,6 +157,12 @@ Status clearPidFile(const PidLock &lock) {
     return Nothing{};
 }
 
+// A process has one pid file.
+Error alreadyHeld(const std::string &path) {
+    return processError("PIDFILE", "couldn't take the pid file \"" + path + "\"",
+                        "this process has one", path);
+}
+
 // True: locked. False: somebody else has it, and `holder` is their pid or 0.
 Result<bool> tryLock(PidLock &lock, pid_t &holder) {
     const int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
@@ -173,31 +187,29 @@ Result<bool> tryLock(PidLock &lock, pid_t &holder) {
     return true;
 }
 
-Status lockPidFile(DaemonPlan &plan) {
+// The holder if somebody else has it.
+Result<std::optional<pid_t>> lockPidFile(PidLock &lock) {
     constexpr int kAttempts = 100;
     constexpr useconds_t kPause = 10000;
-    for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    for (int attempt = 1;; ++attempt) {
         pid_t holder = 0;
-        Result<bool> locked = tryLock(plan.lock, holder);
+        Result<bool> locked = tryLock(lock, holder);
         if (!locked)
             return locked.error();
-        plan.holder.reset();
         if (locked.value())
-            return Nothing{};
-        plan.holder = holder;
-        if (holder > 0)
-            return Nothing{};
+            return std::optional<pid_t>();
+        if (holder > 0 || attempt == kAttempts)
+            return std::optional(holder);
         ::usleep(kPause); // the holder is about to write its pid, or to end
     }
-    return Nothing{};
 }
 
-Status writePid(const PidLock &lock) {
+// Into an empty file.
+Status writePid(int fd, const std::string &path) {
     const std::string line = std::to_string(::getpid()) + "\n";
-    const ssize_t count =
-        retry([&] { return ::pwrite(lock.fd.get(), line.data(), line.size(), 0); });
+    const ssize_t count = retry([&] { return ::pwrite(fd, line.data(), line.size(), 0); });
     if (count != static_cast<ssize_t>(line.size()))
-        return systemError("couldn't write \"" + lock.path + "\"", count < 0 ? errno : ENOSPC);
+        return systemError("couldn't write \"" + path + "\"", count < 0 ? errno : ENOSPC);
     return Nothing{};
 }
 
@@ -283,7 +295,7 @@ Status becomeDaemon(const DaemonPlan &plan) {
     for (int number = 0; number < 3; ++number)
         if (retry([&] { return ::dup2(standard[number], number); }) < 0)
             return systemError("couldn't redirect descriptor " + std::to_string(number));
-    return plan.lock.fd ? writePid(plan.lock) : Nothing{};
+    return plan.lock.fd ? writePid(plan.lock.fd.get(), plan.lock.path) : Nothing{};
 }
 
 // A system error's text, where no interpreter is at hand.
@@ -347,10 +359,14 @@ Result<DaemonPlan> planDaemon(const DaemonOptions &options) {
         status = openOutput(plan.output, options.output);
     if (status)
         status = openOutput(plan.errors, options.errors);
-    if (status && !options.pidFile.empty())
-        status = lockPidFile(plan);
     if (!status)
         return status.error();
+    if (options.pidFile.empty())
+        return plan;
+    Result<std::optional<pid_t>> holder = lockPidFile(plan.lock);
+    if (!holder)
+        return holder.error();
+    plan.holder = holder.value();
     return plan;
 }
 
@@ -393,6 +409,55 @@ void removePidFile() {
     // named by it.
     if (::unlink(lockPath) < 0 && ::ftruncate(lockFd, 0) < 0)
         return;
+}
+
+Result<std::optional<pid_t>> takePidFile(const std::string &path) {
+    PidLock lock{path, UniqueFd()};
+    if (lockFd >= 0)
+        return alreadyHeld(path);
+    Result<std::optional<pid_t>> holder = lockPidFile(lock);
+    if (!holder || holder.value())
+        return holder;
+    if (Status written = writePid(lock.fd.get(), path); !written)
+        return written.error();
+    holdLock(lock, ::getpid());
+    return holder;
+}
+
+std::optional<HeldPidFile> heldPidFile() {
+    if (lockFd < 0)
+        return std::nullopt;
+    return HeldPidFile{lockPath, lockFd};
+}
+
+Status holdPidFile(PidLock &lock) {
+    const std::string what = "couldn't take over \"" + lock.path + "\"";
+    if (lockFd >= 0)
+        return alreadyHeld(lock.path);
+    if (!isAt(lock.fd.get(), lock.path.c_str()))
+        return processError("PIDFILE", what, "it is another file", lock.path);
+    // Has it already if the descriptor is a copy of the daemon's.
+    if (::flock(lock.fd.get(), LOCK_EX | LOCK_NB) < 0)
+        return systemError(what);
+    Status status = setCloseOnExec(lock.fd.get());
+    if (status)
+        holdLock(lock, 0);
+    return status;
+}
+
+Status ownPidFile() {
+    if (lockFd < 0)
+        return processError("PIDFILE", "couldn't own a pid file", "this process holds none", "");
+    if (::ftruncate(lockFd, 0) < 0)
+        return systemError("couldn't write \"" + std::string(lockPath) + "\"");
+    lockOwner = ::getpid();
+    return writePid(lockFd, lockPath);
+}
+
+void disownPidFile() {
+    if (lockFd >= 0)
+        ::close(std::exchange(lockFd, -1));
+    lockOwner = 0;
 }
 
 } // namespace uds

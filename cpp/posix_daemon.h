@@ -60,9 +60,31 @@ Result<std::optional<DaemonOutcome>> startDaemon(DaemonPlan plan);
 // process is no daemon or has reported already, or if nobody listens any more.
 bool reportReady(const std::string *failure);
 
-// Removes the daemon's pid file, if this process is the one that wrote it and
-// the file is still the same.
+// For a process that is no daemon: its pid file from now on. The holder if
+// somebody else has it; waits for its pid as planDaemon does.
+Result<std::optional<pid_t>> takePidFile(const std::string &path);
+
+// Removes the pid file, if this process is the one that wrote it and the file
+// is still the same.
 void removePidFile();
+
+// How another program takes the pid file over. It gets a copy of the descriptor
+// and holds it, so that the lock is both processes'. Then the first one disowns
+// the file, and the other one owns it. Until then nothing has changed for the
+// first one, should the other one end.
+
+struct HeldPidFile {
+    std::string path;
+    int fd; // borrowed
+};
+std::optional<HeldPidFile> heldPidFile();
+// For the copy; writes nothing yet. Forked children let go of it. After an error
+// the caller still owns the descriptor.
+Status holdPidFile(PidLock &lock);
+// Writes this process's pid into the file that it holds.
+Status ownPidFile();
+// Closes it; the file stays.
+void disownPidFile();
 
 } // namespace uds
 

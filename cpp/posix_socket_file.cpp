@@ -74,13 +74,25 @@ std::optional<SocketFile> SocketFile::created(const std::string &path) {
     file.path_ = absolutePath(path);
     file.device_ = made.st_dev;
     file.inode_ = made.st_ino;
-    file.creator_ = ::getpid();
+    file.owner_ = ::getpid();
     return file;
+}
+
+std::optional<SocketFile> SocketFile::takenOver(const std::string &path, dev_t device,
+                                                ino_t inode) {
+    std::optional<SocketFile> file = created(path);
+    if (file && (file->device_ != device || file->inode_ != inode))
+        file.reset();
+    return file;
+}
+
+bool SocketFile::isOurs() const {
+    return ::getpid() == owner_;
 }
 
 void SocketFile::remove() const {
     struct stat found;
-    if (::getpid() != creator_ || ::lstat(path_.c_str(), &found) < 0)
+    if (!isOurs() || ::lstat(path_.c_str(), &found) < 0)
         return;
     if (S_ISSOCK(found.st_mode) && found.st_dev == device_ && found.st_ino == inode_)
         ::unlink(path_.c_str());

@@ -28,7 +28,15 @@ class SocketFile {
 public:
     // Takes note of the file that bind(2) has just made.
     static std::optional<SocketFile> created(const std::string &path);
-    // Removes the file if this process made it and it is still the same one.
+    // Takes the file over from the process that made it, while the socket is
+    // open: no other file can have its number then. Nullopt if it has gone.
+    static std::optional<SocketFile> takenOver(const std::string &path, dev_t device, ino_t inode);
+
+    bool isOurs() const;
+    const std::string &path() const { return path_; }
+    dev_t device() const { return device_; }
+    ino_t inode() const { return inode_; }
+    // Removes the file if it is this process's and still the same one.
     // After fork the child's copy removes nothing.
     void remove() const;
 
@@ -36,7 +44,7 @@ private:
     std::string path_; // absolute: the working directory may change
     dev_t device_ = 0;
     ino_t inode_ = 0;
-    pid_t creator_ = 0;
+    pid_t owner_ = 0;
 };
 
 struct UnixListener {

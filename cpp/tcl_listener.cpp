@@ -309,6 +309,17 @@ size_t socketCount(const Listener &listener) {
     return listener.sockets.size();
 }
 
+std::optional<SocketFile> disownFile(Listener &listener) {
+    std::optional<SocketFile> file = std::exchange(listener.file, std::nullopt);
+    if (file && !file->isOurs())
+        file.reset();
+    return file;
+}
+
+void ownFile(Listener &listener, SocketFile file) {
+    listener.file = std::move(file);
+}
+
 Result<Accepted> acceptFrom(Listener &listener) {
     if (listener.pending) {
         Accepted kept = std::move(*listener.pending);

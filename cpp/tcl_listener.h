@@ -35,6 +35,11 @@ size_t socketCount(const Listener &listener);
 std::vector<int> socketsOf(const Listener &listener); // borrowed
 bool ownsSocket(const Listener &listener, int fd);
 
+// The file that closing would remove, which stays from now on.
+std::optional<SocketFile> disownFile(Listener &listener);
+// Closing removes this file from now on.
+void ownFile(Listener &listener, SocketFile file);
+
 // EAGAIN when nothing waits on any of its sockets.
 Result<Accepted> acceptFrom(Listener &listener);
 
