@@ -7,6 +7,7 @@
 #include "posix_socket.h"
 #include "tcl_adopt.h"
 #include "tcl_interp.h"
+#include "tcl_notifier.h"
 
 #include <sys/socket.h>
 #include <unistd.h>
@@ -214,6 +215,15 @@ int trackServed(Tcl_Interp *interp, Tcl_Channel channel, std::unique_ptr<Served>
         channel, [owned = served.release()](int number) { onServedClosed(owned, number); });
 }
 
+// Of the workers that wait at this queue, one wakes for each connection.
+int wakeOneCommand(const Call &call) {
+    int queue = -1;
+    if (getQueue(call, 0, queue) != TCL_OK)
+        return TCL_ERROR;
+    wakeOneFor(queue);
+    return TCL_OK;
+}
+
 // {channel address port number id}, or nothing when no connection waits.
 int takeCommand(const Call &call) {
     std::shared_ptr<Scoreboard> board;
@@ -344,6 +354,7 @@ std::vector<Command> poolCommands() {
         {"socketserver::BoardAsk", {}, 3, 3, "board onTake onDone", askCommand},
         {"socketserver::BoardBeat", {}, 2, 2, "board slot", beatCommand},
         {"socketserver::Now", {}, 0, 0, "", nowCommand},
+        {"socketserver::WakeOne", {}, 1, 1, "queue", wakeOneCommand},
         {"socketserver::TakeServed", {}, 4, 4, "board slot queue closedCmd", takeCommand},
         {"socketserver::Look", {}, 1, 2, "listener ?reasonName?", lookCommand},
         {"socketserver::HandOffOne", {}, 3, 3, "listener queue id", handOffOneCommand},

@@ -32,6 +32,13 @@ void Poller::forget(int fd) {
     detach(fd);
 }
 
+void Poller::wakeOne(int fd) {
+    wakesOne_.insert(fd);
+    const auto found = watches_.find(fd);
+    if (found != watches_.end())
+        watch(fd, found->second.events);
+}
+
 std::vector<Poller::Ready> Poller::wait(int timeoutMs) {
     return epoll_ || open() ? waitInEpoll(timeoutMs) : waitInPoll(timeoutMs);
 }
@@ -40,6 +47,7 @@ void Poller::reset(bool keepWatching) {
     epoll_.reset();
     if (!keepWatching) {
         watches_.clear();
+        wakesOne_.clear();
         alwaysReady_ = 0;
     }
 }
@@ -96,6 +104,10 @@ bool Poller::attach(int fd, Watch &watch) {
     epoll_event event{};
     event.events = static_cast<uint32_t>(watch.events);
     event.data.fd = fd;
+    if (wakesOne_.count(fd) > 0) {
+        event.events |= EPOLLEXCLUSIVE; // which the kernel lets nobody modify
+        detach(fd);
+    }
     // The number may be known from a descriptor that was closed meanwhile.
     if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0)
         return true;

@@ -8,6 +8,7 @@
 #include "posix_fd.h"
 
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 namespace uds {
@@ -23,6 +24,9 @@ public:
     // (regular files) are always ready.
     void watch(int fd, short events);
     void forget(int fd);
+    // Of several processes that watch this descriptor so, one is woken when it
+    // becomes ready, not all. Where the system cannot do that, all are.
+    void wakeOne(int fd);
     // Blocks up to timeoutMs (-1: for ever); a signal ends it early.
     std::vector<Ready> wait(int timeoutMs);
     // Leaves the shared instance alone and watches the same descriptors with
@@ -43,6 +47,7 @@ private:
 
     UniqueFd epoll_; // empty: not open, or not to be had
     std::unordered_map<int, Watch> watches_;
+    std::unordered_set<int> wakesOne_;
     int alwaysReady_ = 0;
 };
 

@@ -292,6 +292,11 @@ void prepareChildNotifier() {
 #endif
 }
 
+void wakeOneFor(int fd) {
+    if (installed)
+        notifier().poller.wakeOne(fd);
+}
+
 void stopNotifierThread() {
 #if TCL_MAJOR_VERSION < 9
     // The last user of the notifier ends its thread. File handlers stay.

@@ -17,6 +17,10 @@ void prepareChildNotifier();
 // this process uses our notifier; the file handlers of the parent are gone.
 void startChildNotifier();
 
+// Of the processes that wait for this descriptor, one is woken at a time. Only
+// with our notifier; with Tcl's nothing changes.
+void wakeOneFor(int fd);
+
 // Ends the thread that Tcl 8.6's notifier waits in; the next wait starts it
 // again. A process without other threads has one thread then.
 void stopNotifierThread();

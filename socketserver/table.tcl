@@ -16,6 +16,7 @@ oo::class create socketserver::Table {
     #   killed      the pool has killed it
     #   claims      numbers of the connections that it serves (with -maxpersource)
     #   timeout     its -timeout
+    #   error       what it said of its failure to start
     variable rows
 
     constructor {} {
@@ -27,7 +28,7 @@ oo::class create socketserver::Table {
         for {set number 1} {[dict exists $rows $number]} {incr number} {}
         dict set rows $number [dict create pid 0 generation $generation link {} state booting \
             started $now readyAt 0 deadline $deadline reason {} killed 0 claims {} \
-            timeout $timeout]
+            timeout $timeout error {}]
         return $number
     }
 

@@ -6,6 +6,7 @@
 # Messages, in frames of forkserver::Link:
 #   worker to parent
 #       ready                    it can serve
+#       failed message           it cannot, and ends
 #       retiring reason          it takes no more connections, and ends by itself
 #       claimed N | released N   it serves a connection, or has ended that (-maxpersource)
 #       refused reason           it has closed a connection without serving it
@@ -151,6 +152,7 @@ proc socketserver::worker::Main {} {
     try {
         Begin
     } on error {message failure} {
+        Tell failed $message
         Tell log error "worker [Setting number] couldn't start: [dict get $failure -errorinfo]"
         unix_process::exit 1
     }
@@ -178,6 +180,7 @@ proc socketserver::worker::Begin {} {
         EndSilentOnes
     }
     Tell ready
+    ::socketserver::WakeOne [Setting receiver]
     Watch
 }
 

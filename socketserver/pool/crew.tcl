@@ -174,6 +174,10 @@ oo::define socketserver::pool {
         }
     }
 
+    method Received {} {
+        $acceptor received
+    }
+
     method Accepted {} {
         if {[my PerConnection]} {
             my Adjust

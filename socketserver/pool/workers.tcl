@@ -39,6 +39,9 @@ oo::define socketserver::pool {
             ready {
                 my WorkerReady $number
             }
+            failed {
+                $table set $number error [lindex $words 0]
+            }
             retiring {
                 my NoteRetiring $number [lindex $words 0]
             }
@@ -64,9 +67,6 @@ oo::define socketserver::pool {
                 my PutBack
             }
             log {
-                if {[lindex $words 0] eq "error" && [$table get $number state] eq "booting"} {
-                    set lastError [lindex $words 1]
-                }
                 my Log {*}[lrange $words 0 1]
             }
         }
@@ -185,7 +185,7 @@ oo::define socketserver::pool {
         set readyAt [$table get $number readyAt]
         set row [dict create cut [expr {$taken - $done}] steady [expr {$readyAt > 0 &&
             ($done > 0 || [::socketserver::Now] - $readyAt > $::socketserver::steadyMs)}]]
-        foreach field {state reason killed generation} {
+        foreach field {state reason killed generation error} {
             dict set row $field [$table get $number $field]
         }
         set link [$table get $number link]
@@ -260,14 +260,14 @@ oo::define socketserver::pool {
         if {$reason in {reload stop drained terminated upgraded}} {
             return
         }
-        if {$lastError eq "" || $reason ne "error"} {
-            set lastError $message
+        if {[dict get $row error] ne ""} {
+            set message [dict get $row error]
         }
         if {[dict get $row generation] eq [my Pending]} {
-            my ReloadFailed $lastError {-errorcode {SOCKETSERVER BOOT}}
+            my ReloadFailed $message {-errorcode {SOCKETSERVER BOOT}}
             return
         }
-        my SpawnFailed $lastError
+        my SpawnFailed $message
     }
 
     method ForkFailed {message} {
