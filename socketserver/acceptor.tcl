@@ -15,6 +15,8 @@ oo::class create socketserver::Acceptor {
     # resumeId    timer that ends the pause
     # overloaded  the limit that onLimit was told of last, until there is room again
     # bucket      of -maxrate, or empty
+    # accepting   set meanwhile: a command that is asked may run the event loop
+    # muted       a listener was readable meanwhile
     # claims      number of a connection -> {address time claimed 0|1}, with -maxpersource
     # sources     address -> connections in the pool
     # accepted, errors; refusals: reason -> count
@@ -23,7 +25,8 @@ oo::class create socketserver::Acceptor {
     # onError     called with message and options of an error
     # finishCmd   called once every listener is closed
     variable listeners sender board options owner paused held resumeId overloaded bucket \
-        claims sources lastClaim accepted errors refusals onAccept onLimit onError finishCmd
+        accepting muted claims sources lastClaim accepted errors refusals onAccept onLimit \
+        onError finishCmd
 
     constructor {senderChannel scoreboard poolOptions acceptCmd limitCmd errorCmd} {
         set listeners {}
@@ -40,6 +43,8 @@ oo::class create socketserver::Acceptor {
         set refusals [dict create]
         set finishCmd ""
         set bucket ""
+        set accepting 0
+        set muted 0
         set sender $senderChannel
         set board $scoreboard
         set onAccept $acceptCmd
@@ -122,12 +127,14 @@ oo::class create socketserver::Acceptor {
     }
 
     # Another process listens on the same sockets: only what was accepted here goes
-    # into the queue, and the files of unix sockets stay.
+    # into the queue. The files of unix sockets stay; they are for the other process
+    # to own: {endpoint file ...}.
     method abandon {cmd} {
-        foreach listener [my Channels] {
-            unix_sockets::DisownFile $listener
-        }
         my End 0 $cmd
+        return [concat {*}[lmap each $listeners {
+            lassign $each endpoint listener
+            list $endpoint [unix_sockets::DisownFile $listener]
+        }]]
     }
 
     method End {most cmd} {
@@ -136,12 +143,12 @@ oo::class create socketserver::Acceptor {
         after cancel $resumeId
         chan event $sender writable {}
         my Watch
-        my EndNext $most
+        set resumeId [after 0 [namespace code [list my EndNext $most]]]
     }
 
     method EndNext {most} {
         foreach listener [my Channels] {
-            if {[catch {my HandOff $listener $most} reason]} {
+            if {[catch {my TakeIn $listener $most} reason]} {
                 set reason empty ;# broken: there is nothing to be had from it
             }
             if {$reason ni {empty max}} {
@@ -174,12 +181,24 @@ oo::class create socketserver::Acceptor {
         if {$owner != [pid]} {
             return
         }
+        if {$accepting} {
+            set muted 1
+            chan event $listener readable {}
+            return
+        }
+        set accepting 1
         try {
             set reason [my AcceptSome $listener]
         } on error {message failure} {
             incr errors
             {*}$onError $message $failure
             set reason error
+        } finally {
+            set accepting 0
+        }
+        if {$muted} {
+            set muted 0
+            my Watch
         }
         if {$reason ni {max empty}} {
             my Pause $reason
@@ -193,16 +212,22 @@ oo::class create socketserver::Acceptor {
             my NoteLimit $limit
             return [my AtLimit $listener $limit]
         }
-        set overloaded ""
-        if {[dict get $options -acceptfilter] ne "" || [dict get $options -maxpersource] > 0} {
-            return [my LookAtEach $listener $room]
-        }
-        set reason [my HandOff $listener $room]
+        set reason [my TakeIn $listener $room]
         if {$reason eq "full"} {
             my NoteLimit full
             return [my AtLimit $listener full]
         }
+        if {$overloaded ne "persource"} {
+            set overloaded ""
+        }
         return $reason
+    }
+
+    method TakeIn {listener most} {
+        if {[dict get $options -acceptfilter] ne "" || [dict get $options -maxpersource] > 0} {
+            return [my LookAtEach $listener [expr {max(1, $most)}]]
+        }
+        return [my HandOff $listener $most]
     }
 
     method HandOff {listener most} {
@@ -287,7 +312,11 @@ oo::class create socketserver::Acceptor {
         if {$peer eq ""} {
             return $reason
         }
-        return [my Obey $listener $limit [my Ask [list {*}$policy $limit] $peer] 0]
+        set verdict [my Ask [list {*}$policy $limit] $peer]
+        if {[lindex $verdict 0] eq "accept"} {
+            return [my Judge $listener $peer]
+        }
+        return [my Obey $listener $limit $verdict 0]
     }
 
     method Refuse {listener most reason banner} {
@@ -297,17 +326,35 @@ oo::class create socketserver::Acceptor {
         }
     }
 
-    # A command that fails lets nobody in.
+    # accept | refuse ?banner? | queue | route target. A command that fails, or
+    # says something else, lets nobody in.
     method Ask {cmd peer} {
         try {
-            return [uplevel #0 [list {*}$cmd {*}$peer]]
+            set verdict [uplevel #0 [list {*}$cmd {*}$peer]]
+            my CheckVerdict $verdict
+            return $verdict
         } on error {message failure} {
             {*}$onError $message $failure
             return refuse
         }
     }
 
-    # accept | refuse ?banner? | queue | route target. Returns why to stop, or max.
+    method CheckVerdict {verdict} {
+        if {[catch {lindex $verdict 0} word] || $word ni {accept refuse queue route}} {
+            throw [list SOCKETSERVER VERDICT $verdict] "bad answer \"$verdict\" of a\
+                connection's command: must be accept, refuse ?banner?, queue or route target"
+        }
+        if {$word eq "route"} {
+            try {
+                unix_sockets::depth [my Target [lindex $verdict 1]]
+            } on error {message} {
+                throw [list SOCKETSERVER VERDICT $verdict] "couldn't route a connection to\
+                    \"[lindex $verdict 1]\": it is no running pool and no queue"
+            }
+        }
+    }
+
+    # Returns why to stop, or max.
     method Obey {listener reason verdict claim} {
         switch -- [lindex $verdict 0] {
             accept {
@@ -321,11 +368,9 @@ oo::class create socketserver::Acceptor {
                 return $reason
             }
             route {
-                return [my HandOffOne $listener [my Target [lindex $verdict 1]] 0]
+                return [my Route $listener [lindex $verdict 1]]
             }
         }
-        throw [list SOCKETSERVER VERDICT $verdict] "bad answer \"$verdict\" of a connection's\
-            command: must be accept, refuse ?banner?, queue or route target"
     }
 
     method HandOffOne {listener queue claim} {
@@ -336,12 +381,28 @@ oo::class create socketserver::Acceptor {
         return $reason
     }
 
+    # The target counts it. Nothing tells when a full one has room again.
+    method Route {listener target} {
+        set reason [::socketserver::HandOffOne $listener [my Target $target] 0]
+        if {$reason eq "max" && [my IsPool $target]} {
+            [info object namespace $target]::my Received
+        }
+        return [expr {$reason eq "full" ? "route" : $reason}]
+    }
+
     # A pool of this process, or the sending end of a queue.
     method Target {name} {
-        if {[info object isa object $name] && [info object isa typeof $name ::socketserver::pool]} {
-            return [[info object namespace $name]::my Sender]
-        }
-        return $name
+        return [expr {[my IsPool $name] ? [[info object namespace $name]::my Sender] : $name}]
+    }
+
+    method IsPool {name} {
+        return [expr {[info object isa object $name] &&
+            [info object isa typeof $name ::socketserver::pool]}]
+    }
+
+    # Another pool has put a connection into the queue.
+    method received {} {
+        my Count 1
     }
 
     # ---- one by one: with a filter, or a limit for each address -----------------
@@ -421,6 +482,9 @@ oo::class create socketserver::Acceptor {
             return
         }
         set address [lindex [dict get $claims $claim] 0]
+        if {$overloaded eq "persource"} {
+            set overloaded ""
+        }
         dict unset claims $claim
         dict incr sources $address -1
         if {[dict get $sources $address] <= 0} {
@@ -479,5 +543,15 @@ oo::class create socketserver::Acceptor {
         chan event $sender writable {}
         set paused ""
         my Watch
+        set resumeId [after 0 [namespace code {my Retry}]]
+    }
+
+    # A connection that was accepted before, and waits, is no event of its listener.
+    method Retry {} {
+        foreach listener [my Channels] {
+            if {$held eq "" && $paused eq ""} {
+                my Readable $listener
+            }
+        }
     }
 }

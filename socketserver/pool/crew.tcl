@@ -119,9 +119,9 @@ oo::define socketserver::pool {
             $from spawn "[dict get $options -name]: worker $number" [my Config $number $from] \
                 [namespace code [list my WorkerExited $number]] \
                 [namespace code [list my Spawned $number]]
-        } on error {message} {
+        } on error {message failed} {
             $table remove $number
-            my ForkFailed $message
+            my ForkFailed $from $message $failed
             return 0
         }
         return 1
@@ -148,8 +148,9 @@ oo::define socketserver::pool {
             return
         }
         if {$born eq ""} {
+            set from [$table get $number generation]
             $table remove $number
-            my ForkFailed $message
+            my ForkFailed $from $message $failed
             return
         }
         set link [::forkserver::Link new [dict get $born socket]]
@@ -248,6 +249,11 @@ oo::define socketserver::pool {
 
     method KillOverdue {now} {
         foreach number [$table overdue $now] {
+            if {[$table get $number pid] == 0} {
+                my Log error "the fork server did not fork worker $number in time: killed"
+                [$table get $number generation] kill
+                continue
+            }
             my Kill $number [expr {
                 [$table get $number state] eq "booting" ? "boottimeout" : "gracetimeout"}]
         }
