@@ -7,11 +7,12 @@
 #
 # Messages, in frames of forkserver::Link:
 #   old to new
-#       takeover pid endpoints files   with: the queue's sending and receiving end,
-#                                      then the sockets of the listeners
-#         endpoints: {endpoint number-of-sockets} of each listener
-#         pidfile: {path}, with its locked descriptor as the last one, or empty
-#       go                             accept: the old program does not any more
+#       takeover pid endpoints pidfile   with: the queue's sending and receiving end,
+#                                        the sockets of the listeners, the pid file
+#         endpoints: endpoint and number of sockets, of each listener
+#         pidfile: its path; empty without
+#       go files                         accept: the old program does not any more
+#         files: endpoint and file, of each listener, to be owned from now on
 #   new to old
 #       ready pid | failed message
 
@@ -122,13 +123,15 @@ proc socketserver::ParentPid {} {
 
 oo::class create socketserver::Predecessor {
     # listeners: endpoint -> channels
-    variable link pid sender receiver listeners goCmd
+    # taken: {endpoint channel ...} of all, for their files
+    variable link pid sender receiver listeners taken goCmd
 
     # Waits for what the old program gives.
     constructor {} {
         unset ::env($::socketserver::takeoverVariable)
         set goCmd ""
         set listeners [dict create]
+        set taken {}
         set link [::forkserver::Link new [my StandardInput]]
         my Take {*}[my Next 10000]
         chan event [$link channel] readable [namespace code {my Readable}]
@@ -176,6 +179,7 @@ oo::class create socketserver::Predecessor {
             foreach fd [lrange $descriptors 0 $count-1] {
                 set listener [unix_sockets::adopt $fd]
                 dict lappend listeners $endpoint $listener
+                lappend taken $endpoint $listener
             }
             set descriptors [lrange $descriptors $count end]
         }
@@ -215,12 +219,25 @@ oo::class create socketserver::Predecessor {
         catch {$link send [list failed $message] 1}
     }
 
+    # The files are this program's to remove from now on.
+    method Own {files} {
+        foreach {endpoint file} $files {channelEndpoint channel} $taken {
+            if {$file ne "" && $channelEndpoint eq $endpoint} {
+                unix_sockets::OwnFile $channel $file
+            }
+        }
+        if {[unix_process::PidFile] ne ""} {
+            unix_process::OwnPidFile
+        }
+    }
+
     method Readable {} {
         set go 0
         try {
             $link fill
             while {[$link next message descriptors]} {
                 ::forkserver::CloseAll $descriptors
+                my Own [lindex $message 1]
                 set go 1
             }
             if {[$link ended]} {

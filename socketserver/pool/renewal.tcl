@@ -160,7 +160,9 @@ oo::define socketserver::pool {
             lappend endpoints $endpoint [llength $sockets]
             lappend handles {*}$sockets
         }
-        [lindex $successor 0] send [list takeover [pid] $endpoints {}] $handles
+        lassign [unix_process::PidFile] pidFile lock
+        [lindex $successor 0] send [list takeover [pid] $endpoints $pidFile] \
+            [list {*}$handles {*}$lock]
     }
 
     # The new program has its workers: it accepts from now on.
@@ -168,19 +170,18 @@ oo::define socketserver::pool {
         my Cancel upgrade
         lassign $successor object commands
         my Log notice "process [$object pid] has taken over"
-        foreach name {control health} {
-            if {[set $name] ne ""} {
-                [set $name] destroy
-                set $name ""
-            }
+        foreach server [list {*}$control {*}$health] {
+            $server unlisten
         }
         set state stopping
-        $acceptor abandon [namespace code {my HandedOver}]
+        set files [$acceptor abandon [namespace code {my HandedOver}]]
+        set successor [list $object $commands $files]
     }
 
     method HandedOver {} {
-        lassign $successor object commands
-        $object send go
+        lassign $successor object commands files
+        unix_process::DisownPidFile
+        $object send [list go $files]
         set limit [dict get $options -gracetimeout]
         if {$limit > 0} {
             my After stop $limit {my StopNow}

@@ -195,9 +195,9 @@ oo::define socketserver::pool {
             return
         }
         # The fork server was to be replaced.
-        set delay [$backoff failed [dict get $options -backoff] [::socketserver::Now]]
-        my Log error "couldn't start another fork server: $message; again in $delay ms"
-        my After load $delay {my Load 0}
+        my Log error "couldn't start another fork server: $message"
+        my SpawnFailed $message
+        my ReplaceForkServer
     }
 
     method StartedIfReady {} {

@@ -184,7 +184,7 @@ oo::define socketserver::pool {
         }
         set readyAt [$table get $number readyAt]
         set row [dict create cut [expr {$taken - $done}] steady [expr {$readyAt > 0 &&
-            ($done > 0 || [::socketserver::Now] - $readyAt > $::socketserver::steadyMs)}]]
+            ($taken > 0 || [::socketserver::Now] - $readyAt > $::socketserver::steadyMs)}]]
         foreach field {state reason killed generation error} {
             dict set row $field [$table get $number $field]
         }
@@ -213,7 +213,9 @@ oo::define socketserver::pool {
                 return signal
             }
         }
-        return lost
+        # Who has said why, and has cut nobody, has ended for that.
+        set reason [dict get $row reason]
+        return [expr {$reason eq "" || [dict get $row cut] > 0 ? "lost" : $reason}]
     }
 
     method Explain {reason status} {
@@ -250,8 +252,9 @@ oo::define socketserver::pool {
             $cut > 0 ? ", $cut connections were cut" : ""}]"
     }
 
-    # Counts failures in a row: ends that nobody asked for, before the worker was
-    # of any use.
+    # Counts failures in a row: ends that nobody asked for, before the worker got a
+    # connection. One that ends while it serves is replaced at once: what does that
+    # may be a client, which is not to keep the others waiting.
     method JudgeExit {row reason message} {
         if {[dict get $row steady] || $reason in {recycled done memory scaled}} {
             $backoff succeeded
@@ -270,9 +273,18 @@ oo::define socketserver::pool {
         my SpawnFailed $message
     }
 
-    method ForkFailed {message} {
-        my Log error "couldn't fork a worker: $message"
-        my SpawnFailed "couldn't fork a worker: $message"
+    # A fork server that has died is no failure of a worker, and is replaced anyway.
+    method ForkFailed {from message failed} {
+        if {[lrange [dict get $failed -errorcode] 0 1] eq {FORKSERVER LOST}} {
+            return
+        }
+        set message "couldn't fork a worker: $message"
+        my Log error $message
+        if {$from eq [my Pending]} {
+            my ReloadFailed $message $failed
+        } else {
+            my SpawnFailed $message
+        }
     }
 
     method SpawnFailed {message} {
@@ -280,8 +292,8 @@ oo::define socketserver::pool {
         set delay [$backoff failed [dict get $options -backoff] [::socketserver::Now]]
         set most [dict get $options -maxspawnfailures]
         set failures [$backoff failures]
-        if {$state eq "starting" && $most > 0 && $failures >= $most ||
-            $most > 0 && $failures >= $most && [$table count ready] == 0} {
+        if {$most > 0 && $failures >= $most &&
+            ($state eq "starting" || [$table count ready retiring] == 0)} {
             my Fail "couldn't start workers: $failures failed in a row, the last error is:\
                 $message" {-errorcode {SOCKETSERVER BOOT} -errorinfo {}}
             return
@@ -338,12 +350,22 @@ oo::define socketserver::pool {
         }
         my Log warn "the fork server (generation $number) died, starting another"
         set lastError "the fork server died"
+        if {[$generation age] < $::socketserver::steadyMs} {
+            my SpawnFailed $lastError
+        }
         my ReplaceForkServer
     }
 
+    # After a failure, when the delay is over.
     method ReplaceForkServer {} {
-        if {[my IsUp] && [dict size $next] == 0 && $generation ne "" &&
-            [$generation state] eq "lost"} {
+        if {![my IsUp] || [dict size $next] > 0 || $generation eq "" ||
+            [$generation state] ne "lost"} {
+            return
+        }
+        set delay [$backoff wait [::socketserver::Now]]
+        if {$delay > 0} {
+            my After load $delay {my ReplaceForkServer}
+        } else {
             my Load 0
         }
     }
