@@ -10,7 +10,8 @@ oo::class create socketserver::Generation {
     # readyCmd  called once: with nothing when the application is loaded, with
     #           message and options when it could not be
     # lostCmd   called when the fork server has died later
-    variable number options server state readyCmd lostCmd timer
+    # readyAt   when the application was loaded
+    variable number options server state readyCmd lostCmd timer readyAt
 
     # keep: channels that the workers inherit
     constructor {generationNumber poolOptions keep whenReadyCmd whenLostCmd} {
@@ -35,7 +36,7 @@ oo::class create socketserver::Generation {
     destructor {
         after cancel $timer
         if {$state eq "loading"} {
-            my Kill
+            my Discard
         } elseif {$server ne ""} {
             catch {$server destroy}
         }
@@ -48,6 +49,18 @@ oo::class create socketserver::Generation {
     # loading, ready, failed or lost
     method state {} {
         return $state
+    }
+
+    # How long it has been ready, or was until it died.
+    method age {} {
+        return [expr {[::socketserver::Now] - $readyAt}]
+    }
+
+    # It does not answer; that it has died is told to lostCmd.
+    method kill {} {
+        if {$server ne ""} {
+            catch {unix_process::kill [$server pid] SIGKILL}
+        }
     }
 
     # Calls cmd with {pid P socket S}, or with {} message options.
@@ -69,20 +82,21 @@ oo::class create socketserver::Generation {
             set server ""
         } else {
             set state ready
+            set readyAt [::socketserver::Now]
         }
         {*}$readyCmd {*}$args
     }
 
     method TooSlow {limit} {
         set state failed
-        my Kill
+        my Discard
         {*}$readyCmd "couldn't load the application: it took more than $limit ms\
             (-boottimeout)" [list -errorcode TIMEOUT -errorinfo {}]
     }
 
-    method Kill {} {
+    method Discard {} {
         if {$server ne ""} {
-            catch {unix_process::kill [$server pid] SIGKILL}
+            my kill
             set lost $server
             set server ""
             $lost destroy
