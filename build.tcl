@@ -525,7 +525,8 @@ check test-ids {
 }
 
 check tcl-layout {
-    set sources [glob -directory $::root *.tcl forkserver/*.tcl examples/*.tcl bench/*.tcl]
+    set sources [glob -directory $::root *.tcl forkserver/*.tcl socketserver/*.tcl \
+        socketserver/*/*.tcl examples/*.tcl bench/*.tcl]
     set tests [glob -directory $::root tests/*.{tcl,test}]
     set found [LinesMatching $sources {\t|\s$|^.{101}}]
     lappend found {*}[LinesMatching $tests {\t|\s$}]
@@ -563,15 +564,21 @@ proc FormatPage {page format {warningsName warnings}} {
     return $formatted
 }
 
+# NAME.SECTION, as the page itself says: a package and a program may share a name.
+proc PageName {page} {
+    regexp {\[manpage_begin (\S+) (\w+) } [fileutil::cat -encoding utf-8 $page] -> name section
+    return $name.$section
+}
+
 # Returns the nroff pages.
 proc Doc {} {
     set directory [file join $::root build doc]
     file mkdir $directory
     return [lmap page [ManualPages] {
-        set name [file join $directory [file rootname [file tail $page]]]
+        set name [file join $directory [PageName $page]]
         fileutil::writeFile -encoding utf-8 $name.html [FormatPage $page html]
-        fileutil::writeFile -encoding utf-8 $name.3tcl [FormatPage $page nroff]
-        set name $name.3tcl
+        fileutil::writeFile -encoding utf-8 $name [FormatPage $page nroff]
+        set name
     }]
 }
 
@@ -604,11 +611,15 @@ proc InstalledFiles {} {
             lappend files $file $home/[file tail $file]
         }
     }
-    foreach file [glob -directory $::root lib/*/uds* forkserver/*.tcl] {
+    foreach file [glob -directory $::root lib/*/uds* forkserver/*.tcl \
+        socketserver/*.tcl socketserver/*/*.tcl] {
         lappend files $file $home/[fileutil::stripPath $::root $file]
     }
+    foreach file [glob -directory $::root bin/*] {
+        lappend files $file bin/[file tail $file]
+    }
     foreach file [Doc] {
-        lappend files $file share/man/man3/[file tail $file]
+        lappend files $file share/man/man[string index [file extension $file] 1]/[file tail $file]
     }
     foreach file [glob -nocomplain -directory $::root examples/* README.md CHANGES.md] {
         lappend files $file share/doc/socketserver/[fileutil::stripPath $::root $file]

@@ -25,7 +25,8 @@ oo::class create socketserver::Control {
         if {[dict get $peer uid] in [list 0 $uid]} {
             return ""
         }
-        my Log warn "control: user [dict get $peer uid] (process [dict get $peer pid]) is not allowed"
+        my Log warn "control: user [dict get $peer uid] (process [dict get $peer pid])\
+            is not allowed"
         return [::socketserver::control::Error "not allowed"]
     }
 

@@ -5,7 +5,7 @@
 #                          and the health answers call; it notes the calls
 #   collect CHANNEL        has what comes appended to ::got(CHANNEL), and "<eof>"
 #   say CHANNEL TEXT       writes a text at once
-#   talk PROGRAM ?ARG ...? what a program prints, with the event loop running meanwhile
+#   outputOf PROGRAM ...   what a program prints, with the event loop running meanwhile
 
 proc stats {args} {
     return [dict replace {
@@ -124,10 +124,11 @@ proc say {channel text} {
     flush $channel
 }
 
-proc talk {args} {
+proc outputOf {args} {
     set channel [open |[list {*}$args 2>@1]]
+    chan configure $channel -translation lf
     collect $channel
-    waitFor 30000 {[string match *<eof> $::got($channel)]}
+    waitFor 120000 {[string match *<eof> $::got($channel)]}
     chan configure $channel -blocking 1
     catch {close $channel}
     return [string range $::got($channel) 0 end-5]
