@@ -24,8 +24,15 @@ namespace eval socketserver::worker {
     # booting; ready; last: it takes no more, and ends after what it serves;
     # stopping: the same, because it was told to
     variable state booting
-    # Taking more would go beyond -concurrency, or is over.
+    # Whether it waits for connections: not while one more would go beyond
+    # -concurrency, or once taking is over.
     variable watching 0
+    # It could not take one, for lack of a descriptor, and tries again later.
+    variable resting 0
+    # The last attempt to take one failed.
+    variable troubled 0
+    # How long connections are taken and served before other events get their turn.
+    variable turnMs 20
     # Connections that are open: number -> {channel claim}
     variable open [dict create]
     # Handler calls that are running.
@@ -294,8 +301,10 @@ proc socketserver::worker::BackgroundError {message failure} {
 proc socketserver::worker::Watch {} {
     variable state
     variable watching
+    variable resting
     variable open
-    set wanted [expr {$state eq "ready" && [dict size $open] < [Option -concurrency]}]
+    set wanted [expr {$state eq "ready" && !$resting &&
+        [dict size $open] < [Option -concurrency]}]
     if {$wanted != $watching} {
         set watching $wanted
         chan event [Setting receiver] readable \
@@ -308,16 +317,17 @@ proc socketserver::worker::Watch {} {
 proc socketserver::worker::Take {} {
     variable state
     variable open
-    set most [expr {[Option -concurrency] == 1 ? $::socketserver::batch : 1}]
-    for {set i 0} {$i < $most} {incr i} {
-        if {$state ne "ready" || [dict size $open] >= [Option -concurrency]} break
-        if {![TakeOne]} break
+    variable turnMs
+    set until [expr {[::socketserver::Now] + $turnMs}]
+    while {$state eq "ready" && [dict size $open] < [Option -concurrency] && [TakeOne]} {
+        if {[Option -concurrency] > 1 || [::socketserver::Now] >= $until} break
     }
     Watch
 }
 
 proc socketserver::worker::TakeOne {} {
     variable draining
+    variable troubled
     try {
         set connection [::socketserver::TakeServed [Setting board] [Setting number] \
             [Setting receiver] ::socketserver::worker::Closed]
@@ -326,8 +336,12 @@ proc socketserver::worker::TakeOne {} {
         return 0
     } on error {message failure} {
         # No descriptor to take it with: it stays queued.
-        ::socketserver::Report $message $failure
-        Rest
+        if {!$troubled} {
+            ::socketserver::Report $message $failure
+        }
+        set troubled 1
+        Rest 1
+        after $::socketserver::retryMs ::socketserver::worker::Rest 0
         return 0
     }
     if {[llength $connection] == 0} {
@@ -336,14 +350,14 @@ proc socketserver::worker::TakeOne {} {
         }
         return 0
     }
+    set troubled 0
     Began {*}$connection
     return 1
 }
 
-proc socketserver::worker::Rest {} {
-    variable watching 0
-    chan event [Setting receiver] readable {}
-    after $::socketserver::retryMs ::socketserver::worker::Watch
+proc socketserver::worker::Rest {isResting} {
+    variable resting $isResting
+    Watch
 }
 
 proc socketserver::worker::Began {channel address port number claim} {
