@@ -60,6 +60,7 @@ std::vector<Command> socketCommands();
 std::vector<Command> passingCommands();
 std::vector<Command> queueCommands();
 std::vector<Command> poolCommands();
+std::vector<Command> notifierCommands();
 std::vector<Command> connectionCommands();
 std::vector<Command> processCommands();
 std::vector<Command> identityCommands();

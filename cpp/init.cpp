@@ -9,9 +9,10 @@ namespace {
 const std::vector<Command> &commandTable() {
     static const std::vector<Command> table = [] {
         std::vector<Command> all;
-        for (const auto &group : {socketCommands(), passingCommands(), queueCommands(),
-                                  poolCommands(), connectionCommands(), processCommands(),
-                                  identityCommands(), handoverCommands(), forkserverCommands()})
+        for (const auto &group :
+             {socketCommands(), passingCommands(), queueCommands(), poolCommands(),
+              notifierCommands(), connectionCommands(), processCommands(), identityCommands(),
+              handoverCommands(), forkserverCommands()})
             all.insert(all.end(), group.begin(), group.end());
         return all;
     }();

@@ -89,6 +89,10 @@ constexpr int kBatch = 128;
 
 static_assert(EPOLLIN == POLLIN && EPOLLOUT == POLLOUT && EPOLLPRI == POLLPRI);
 
+const char *Poller::method() {
+    return "epoll";
+}
+
 bool Poller::open() {
     epoll_ = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
     for (auto &[fd, each] : watches_) {
@@ -146,6 +150,10 @@ std::vector<Poller::Ready> Poller::waitInEpoll(int timeoutMs) {
 }
 
 #else
+
+const char *Poller::method() {
+    return "poll";
+}
 
 bool Poller::open() {
     return false;

@@ -106,6 +106,17 @@ bool othersWaitInSelect() {
 #endif
 }
 
+int threadCount() {
+    DIR *tasks = ::opendir("/proc/self/task");
+    if (!tasks)
+        return 0;
+    int count = 0;
+    while (const dirent *task = ::readdir(tasks))
+        count += task->d_name[0] != '.';
+    ::closedir(tasks);
+    return count;
+}
+
 Status redirectOutput(const std::string &path) {
     const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
     if (!file)

@@ -39,6 +39,9 @@ bool waitsInSelect(pid_t thread);
 // Whether that is so for all threads but the calling one.
 bool othersWaitInSelect();
 
+// How many threads this process has; 0 where the system does not tell.
+int threadCount();
+
 // Standard output and error of this process are appended to a file from now on.
 Status redirectOutput(const std::string &path);
 

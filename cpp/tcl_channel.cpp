@@ -2,6 +2,7 @@
 
 #include "posix_socket.h"
 #include "tcl_names.h"
+#include "tcl_notifier.h"
 
 #include <poll.h>
 #include <sys/socket.h>
@@ -72,9 +73,9 @@ void onReady(void *instance, int mask) {
 
 void applyInterest(UnixChannel &state) {
     if (state.interest != 0 && !state.connecting)
-        Tcl_CreateFileHandler(state.fd.get(), state.interest, onReady, &state);
+        watchFile(state.fd.get(), state.interest, onReady, &state);
     else
-        Tcl_DeleteFileHandler(state.fd.get());
+        forgetFile(state.fd.get());
 }
 
 // ---- connecting ----------------------------------------------------------
@@ -384,7 +385,7 @@ int close2Proc(void *instance, Tcl_Interp *, int flags) {
     }
     if (state.connecting)
         stopTimer(*state.connecting);
-    Tcl_DeleteFileHandler(state.fd.get());
+    forgetFile(state.fd.get());
     delete &state; // the channel was its owner
     return 0;
 }
@@ -400,7 +401,7 @@ void threadActionProc(void *instance, int action) {
     UnixChannel &state = stateOf(instance);
     if (action == TCL_CHANNEL_THREAD_REMOVE) {
         state.interest = 0;
-        Tcl_DeleteFileHandler(state.fd.get());
+        forgetFile(state.fd.get());
         if (state.connecting)
             stopTimer(*state.connecting);
     } else if (state.connecting && !state.connecting->timer) {

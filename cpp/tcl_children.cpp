@@ -1,6 +1,7 @@
 #include "tcl_children.h"
 
 #include "tcl_interp.h"
+#include "tcl_notifier.h"
 
 #include <optional>
 
@@ -44,7 +45,7 @@ Status ChildWatch::set(pid_t pid, ObjRef command) {
     child.reset(new Child{this, pid, std::move(command), UniqueFd(), nullptr, std::nullopt});
     if (pidfd) {
         child->pidfd = std::move(pidfd.value());
-        Tcl_CreateFileHandler(child->pidfd.get(), TCL_READABLE, onReadable, child.get());
+        watchFile(child->pidfd.get(), TCL_READABLE, onReadable, child.get());
     } else {
         startTimer(*child, kPollMs);
     }
@@ -57,7 +58,7 @@ void ChildWatch::startTimer(Child &child, int ms) {
 
 void ChildWatch::stopWatching(Child &child) {
     if (child.pidfd)
-        Tcl_DeleteFileHandler(child.pidfd.get());
+        forgetFile(child.pidfd.get());
     child.pidfd.reset();
     Tcl_DeleteTimerHandler(child.timer);
     child.timer = nullptr;

@@ -3,6 +3,7 @@
 #include "tcl_channel.h"
 #include "tcl_interp.h"
 #include "tcl_names.h"
+#include "tcl_notifier.h"
 
 #include <sys/socket.h>
 
@@ -116,9 +117,9 @@ void applyInterest(Listener &listener) {
     const bool wanted = wantsConnections(listener);
     for (const UniqueFd &socket : listener.sockets)
         if (wanted)
-            Tcl_CreateFileHandler(socket.get(), TCL_READABLE, onReady, &listener);
+            watchFile(socket.get(), TCL_READABLE, onReady, &listener);
         else
-            Tcl_DeleteFileHandler(socket.get());
+            forgetFile(socket.get());
 }
 
 // ---- options ---------------------------------------------------------------
@@ -198,7 +199,7 @@ int close2Proc(void *instance, Tcl_Interp *, int flags) {
     Listener &listener = stateOf(instance);
     Tcl_DeleteTimerHandler(listener.rest);
     for (const UniqueFd &socket : listener.sockets)
-        Tcl_DeleteFileHandler(socket.get());
+        forgetFile(socket.get());
     if (listener.file)
         listener.file->remove(); // while the inode is still taken
     delete &listener;            // the channel was its owner
@@ -221,7 +222,7 @@ void threadActionProc(void *instance, int action) {
     }
     listener.interest = 0;
     for (const UniqueFd &socket : listener.sockets)
-        Tcl_DeleteFileHandler(socket.get());
+        forgetFile(socket.get());
 }
 
 // clang-format off

@@ -1,8 +1,11 @@
 #include "tcl_notifier.h"
 
+#include "posix_identity.h"
 #include "posix_poller.h"
 #include "posix_process.h"
 #include "posix_signal.h"
+#include "posix_socket.h"
+#include "tcl_adopt.h"
 
 #include <tcl.h>
 
@@ -12,6 +15,7 @@
 #include <unistd.h>
 
 #include <climits>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -48,6 +52,7 @@ std::mutex alertMutex;
 std::unordered_set<void *> initialized;
 Notifier *installer = nullptr;
 bool installed = false;
+bool forked = false; // by us: Tcl's own notifier is of no use any more
 
 short pollEvents(int mask) {
     return static_cast<short>(((mask & TCL_READABLE) ? POLLIN : 0) |
@@ -187,6 +192,9 @@ void unshareAfterFork() {
     installer = &own; // the child has this one thread
 }
 
+// Our own handlers of this thread: descriptor -> handler.
+thread_local std::map<int, FileHandler> ownHandlers;
+
 void install() {
     Tcl_NotifierProcs procs{};
     procs.setTimerProc = setTimer;
@@ -198,8 +206,63 @@ void install() {
     procs.alertNotifierProc = alertNotifier;
     procs.serviceModeHookProc = serviceModeHook;
     Tcl_SetNotifier(&procs);
-    ::pthread_atfork(nullptr, nullptr, unshareAfterFork);
+    static const int registered = ::pthread_atfork(nullptr, nullptr, unshareAfterFork);
+    static_cast<void>(registered);
     installed = true;
+}
+
+// ---- changing ----------------------------------------------------------------
+
+Error cannotChange(const char *kind, const std::string &reason) {
+    return processError(kind, "couldn't change the notifier", reason, "");
+}
+
+// Tcl's server sockets and connections that are being made watch their
+// descriptors behind the back of the channel.
+Status checkChannels(Tcl_Interp *interp) {
+    std::string bad;
+    forEachChannel(interp, [&](Tcl_Interp *, Tcl_Channel channel) {
+        const std::optional<int> fd = descriptorOf(channel, TCL_READABLE);
+        const bool isTcp = strcmp(Tcl_ChannelName(Tcl_GetChannelType(channel)), "tcp") == 0;
+        Tcl_DString connecting;
+        Tcl_DStringInit(&connecting);
+        if (isTcp && fd && isListening(*fd))
+            bad = Tcl_GetChannelName(channel);
+        if (isTcp && Tcl_GetChannelOption(nullptr, channel, "-connecting", &connecting) == TCL_OK &&
+            strcmp(Tcl_DStringValue(&connecting), "1") == 0)
+            bad = Tcl_GetChannelName(channel);
+        Tcl_DStringFree(&connecting);
+    });
+    if (!bad.empty())
+        return cannotChange("CHANNEL", "\"" + bad + "\" is a server socket, or not connected yet");
+    return Nothing{};
+}
+
+// Has a channel's driver watch what its handlers want, with the notifier that
+// is in place now; or nothing.
+void watchChannel(Tcl_Channel channel, bool watch) {
+    const Tcl_Channel top = Tcl_GetTopChannel(channel);
+    if (!watch) {
+        Tcl_ChannelWatchProc(Tcl_GetChannelType(top))(Tcl_GetChannelInstanceData(top), 0);
+        return;
+    }
+    // Adding a handler, even one for nothing, makes Tcl tell the driver anew.
+    const auto nothing = [](void *, int) {};
+    Tcl_CreateChannelHandler(top, 0, nothing, nullptr);
+    Tcl_DeleteChannelHandler(top, nothing, nullptr);
+}
+
+// Runs `change` between the time when everything was taken out of the old
+// notifier and the time when it is put into the new one.
+void changeNotifier(Tcl_Interp *interp, void (*change)()) {
+    const std::map<int, FileHandler> own = ownHandlers;
+    forEachChannel(interp, [](Tcl_Interp *, Tcl_Channel channel) { watchChannel(channel, false); });
+    for (const auto &[fd, handler] : own)
+        Tcl_DeleteFileHandler(fd);
+    change();
+    for (const auto &[fd, handler] : own)
+        Tcl_CreateFileHandler(fd, handler.mask, handler.proc, handler.clientData);
+    forEachChannel(interp, [](Tcl_Interp *, Tcl_Channel channel) { watchChannel(channel, true); });
 }
 
 // Events that Tcl's own notifier has queued and not yet served call the
@@ -292,6 +355,57 @@ void prepareChildNotifier() {
 #endif
 }
 
+void watchFile(int fd, int mask, Tcl_FileProc *proc, void *clientData) {
+    ownHandlers[fd] = FileHandler{mask, 0, proc, clientData};
+    Tcl_CreateFileHandler(fd, mask, proc, clientData);
+}
+
+void forgetFile(int fd) {
+    ownHandlers.erase(fd);
+    Tcl_DeleteFileHandler(fd);
+}
+
+const char *notifierName() {
+    return installed ? Poller::method() : "default";
+}
+
+Status useOwnNotifier(Tcl_Interp *interp) {
+    if (installed)
+        return Nothing{};
+    Status status = checkChannels(interp);
+    if (!status)
+        return status;
+    stopNotifierThread();
+    if (threadCount() > 1)
+        return cannotChange("THREADS", "this process has more than one thread");
+    changeNotifier(interp, [] {
+        installer = &notifier();
+        install();
+    });
+    return Nothing{};
+}
+
+Status useDefaultNotifier(Tcl_Interp *interp) {
+    if (!installed)
+        return Nothing{};
+    if (forked)
+        return cannotChange("FORKED", "Tcl's own one is its parent's in a forked process");
+    Status status = checkChannels(interp);
+    if (!status)
+        return status;
+    if (threadCount() > 1)
+        return cannotChange("THREADS", "this process has more than one thread");
+    changeNotifier(interp, [] {
+        Tcl_NotifierProcs tclsOwn{};
+        Tcl_SetNotifier(&tclsOwn);
+        threadNotifier.reset();
+        initialized.clear();
+        installer = nullptr;
+        installed = false;
+    });
+    return Nothing{};
+}
+
 void wakeOneFor(int fd) {
     if (installed)
         notifier().poller.wakeOne(fd);
@@ -317,6 +431,8 @@ void startChildNotifier() {
     initialized.clear();
     if (!installed)
         dropInheritedHandlers();
+    ownHandlers.clear();
+    forked = true;
     installer = &notifier();
     if (!installed)
         install();

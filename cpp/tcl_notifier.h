@@ -1,4 +1,5 @@
-// Tcl's event notifier, replaced by one that owns its poller.
+// Tcl's event notifier, replaced by one that owns its poller: in every process
+// that we fork, and in any other that asks for it.
 //
 // Why: after fork, Tcl 9's notifier shares its epoll instance with the
 // parent, so that a child which runs its event loop changes (and can crash)
@@ -8,7 +9,25 @@
 #ifndef UDS_TCL_NOTIFIER_H
 #define UDS_TCL_NOTIFIER_H
 
+#include "posix_fd.h"
+
+#include <tcl.h>
+
 namespace uds {
+
+// File handlers of our own: what Tcl_CreateFileHandler and Tcl_DeleteFileHandler
+// do, and known when the notifier changes.
+void watchFile(int fd, int mask, Tcl_FileProc *proc, void *clientData);
+void forgetFile(int fd);
+
+// What this process waits with: "epoll" or "poll" when it is our notifier, else
+// "default".
+const char *notifierName();
+// Changes the notifier of this process, which must have no other thread. Channels
+// and our own handlers move; what others have created does not, as far as it
+// shows that is an error.
+Status useOwnNotifier(Tcl_Interp *interp);
+Status useDefaultNotifier(Tcl_Interp *interp);
 
 // For the parent, before it forks: finds out what the child needs to know.
 void prepareChildNotifier();

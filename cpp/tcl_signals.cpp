@@ -1,6 +1,7 @@
 #include "tcl_signals.h"
 
 #include "tcl_interp.h"
+#include "tcl_notifier.h"
 
 namespace uds {
 
@@ -11,7 +12,7 @@ Status SignalWatch::open() {
     if (!pipe)
         return pipe.error();
     pipe_ = std::move(pipe.value());
-    Tcl_CreateFileHandler(pipe_.reader.get(), TCL_READABLE, onReadable, this);
+    watchFile(pipe_.reader.get(), TCL_READABLE, onReadable, this);
     return Nothing{};
 }
 
@@ -46,7 +47,7 @@ void SignalWatch::forgetAll() {
         remove(commands_.begin()->first);
     if (!pipe_.reader)
         return;
-    Tcl_DeleteFileHandler(pipe_.reader.get());
+    forgetFile(pipe_.reader.get());
     pipe_ = SignalPipe();
 }
 
