@@ -16,10 +16,6 @@ namespace eval socketserver {
     variable quitMs 2000
 }
 
-proc socketserver::SetAnswer {name done message} {
-    set $name [list $done $message]
-}
-
 oo::class create socketserver::pool {
     # given       options of the caller
     # options     all: defaults, the application's, the given
@@ -28,11 +24,13 @@ oo::class create socketserver::pool {
     # failure     {message options} that ended it
     # generation  object that forks the workers; empty while there is none
     # generations those that have workers still
-    # next        {generation, number, commands} while a reload runs, or a fork
-    #             server is replaced (reload 0)
+    # next        while a reload runs, or a fork server is replaced (reload 0):
+    #             {reload B commands L generation G readied N count N}: so many of its
+    #             first workers have become ready
+    # renewalCode errorCode of the last reload or upgrade that failed
     # wanted      workers that there should be
     # calmSince   since when fewer workers would have done (-maxworkers)
-    # counters    generation reloads spawned redelivered cut routed; exits: reason -> count
+    # counters    generation reloads spawned redelivered cut; exits: reason -> count
     # waiting     connections that a worker gave back, while the queue is full
     # hasty       stopping at once: what waits is not served any more
     # timers      name -> id
@@ -41,7 +39,7 @@ oo::class create socketserver::pool {
     #             one that is to take over: {object commands}; empty without
     variable given options owner state failure acceptor sender receiver board wake table \
         backoff generation generations next wanted calmSince counters waiting hasty timers began \
-        lastError lastTraffic control health predecessor successor
+        lastError lastTraffic control health predecessor successor renewalCode
 
     constructor {args} {
         set given [::socketserver::options::Merge [dict create] $args]

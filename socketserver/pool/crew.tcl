@@ -159,7 +159,9 @@ oo::define socketserver::pool {
         dict incr counters spawned
         my Log info "worker $number (pid [dict get $born pid]) started"
         my Hook -onspawn $number [dict get $born pid]
-        if {[$table get $number state] eq "retiring"} {
+        if {[$table get $number killed]} {
+            my Kill $number [$table get $number reason]
+        } elseif {[$table get $number state] eq "retiring"} {
             my TellWorker $number retire
         }
     }
@@ -221,8 +223,11 @@ oo::define socketserver::pool {
     # Looks after what causes no event.
     method Tick {} {
         set now [::socketserver::Now]
+        my After tick [my TickMs] {my Tick}
         my KillOverdue $now
         my CheckMemory
+        my NoteSteadiness $now
+        $acceptor sweep $now
         if {[my Elastic] && $state eq "running"} {
             my ScaleUp
             my ScaleDown $now
@@ -230,9 +235,17 @@ oo::define socketserver::pool {
         if {[my PerConnection]} {
             my Adjust
         }
-        $acceptor sweep $now
-        if {[my IsUp]} {
-            my After tick [my TickMs] {my Tick}
+    }
+
+    # A failure of long ago is not one in a row with the next.
+    method NoteSteadiness {now} {
+        if {[$backoff failures] > 0 && [$table count ready] > 0 && [$table count booting] == 0} {
+            foreach number [$table numbers ready] {
+                if {$now - [$table get $number readyAt] <= $::socketserver::steadyMs} {
+                    return
+                }
+            }
+            $backoff succeeded
         }
     }
 

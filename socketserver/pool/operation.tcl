@@ -43,6 +43,7 @@ oo::define socketserver::pool {
         my CheckUp resume
         if {$state in {paused draining drained}} {
             my Cancel drain
+            my Cancel drained
             set state running
             $acceptor release
             my Adjust
@@ -55,6 +56,9 @@ oo::define socketserver::pool {
     method drain {} {
         my CheckUp drain
         if {$state ni {draining drained}} {
+            if {[my Reloading]} {
+                my ReloadFailed "the pool is draining" {-errorcode {SOCKETSERVER STATE draining}}
+            }
             set state draining
             my Log notice "draining"
             my After drain [dict get $options -draindelay] {my DrainNow}
@@ -109,7 +113,7 @@ oo::define socketserver::pool {
     method BeginStop {graceful} {
         set state stopping
         if {[my Reloading]} {
-            my ReloadFailed "the pool is stopping" {}
+            my ReloadFailed "the pool is stopping" {-errorcode {SOCKETSERVER STATE stopping}}
         }
         if {[llength $successor] > 0} {
             my UpgradeFailed "the pool is stopping"

@@ -22,6 +22,9 @@ oo::define socketserver::pool {
         ::socketserver::options::CheckAs -wait bool [dict get $asked -wait]
         ::socketserver::options::CheckAs -command command [dict get $asked -command]
         my CheckUp $verb
+        if {$state eq "draining"} {
+            throw {SOCKETSERVER STATE draining} "couldn't $verb: the pool is draining"
+        }
         if {[dict size $next] > 0 || [llength $successor] > 0} {
             throw {SOCKETSERVER BUSY} "couldn't $verb: a reload or an upgrade is under way"
         }
@@ -34,12 +37,16 @@ oo::define socketserver::pool {
         set answer [my varname answer[incr ::socketserver::answers]]
         set commands {}
         if {[dict get $asked -wait]} {
-            lappend commands [list ::socketserver::SetAnswer $answer]
+            lappend commands [namespace code [list my SetAnswer $answer]]
         }
         if {[dict get $asked -command] ne ""} {
             lappend commands [dict get $asked -command]
         }
         return [list $answer $commands]
+    }
+
+    method SetAnswer {name done message} {
+        set $name [list $done $message $renewalCode]
     }
 
     method Answer {commands done message} {
@@ -69,7 +76,8 @@ oo::define socketserver::pool {
             return
         }
         set fresh [dict get $next generation]
-        if {[llength [$table ofGeneration $fresh ready]] < [dict get $next count]} {
+        # One that was ready may have ended since, as it should.
+        if {[dict get $next readied] < [dict get $next count]} {
             return
         }
         set generation $fresh
@@ -89,15 +97,17 @@ oo::define socketserver::pool {
     method ReloadFailed {message failed} {
         set fresh [dict get $next generation]
         set lastError $message
+        set renewalCode [dict get $failed -errorcode]
         foreach number [$table ofGeneration $fresh] {
             if {[$table get $number pid] != 0} {
+                $table set $number state retiring
                 my Kill $number reload
             } else {
                 my ForgetWorker $number
             }
         }
         my Log error "couldn't reload, the old workers stay: $message"
-        if {$fresh ni $generations} {
+        if {$fresh ne "" && $fresh ni $generations} {
             lappend generations $fresh
         }
         my AnswerReload 0 $message
@@ -120,10 +130,10 @@ oo::define socketserver::pool {
         while {![info exists $answerName]} {
             vwait $answerName
         }
-        lassign [set $answerName] done message
+        lassign [set $answerName] done message code
         unset $answerName
         if {!$done} {
-            throw {SOCKETSERVER RENEWAL} $message
+            throw $code $message
         }
     }
 
@@ -201,6 +211,7 @@ oo::define socketserver::pool {
         $object kill
         $object destroy
         set lastError $message
+        set renewalCode {SOCKETSERVER UPGRADE}
         my Log error "couldn't upgrade, this program stays: $message"
         my Answer $commands 0 $message
     }

@@ -17,8 +17,8 @@ oo::define socketserver::pool {
         set state starting
         try {
             my Open
-            my Load 0
             my Tick
+            my Load 0
             my AwaitWhile starting
         } on error {message failed} {
             my TellPredecessor $message
@@ -30,12 +30,16 @@ oo::define socketserver::pool {
             lassign $failure message failed
             return -options [dict merge $failed {-code error -level 1}] $message
         }
+        if {$state in {stopping stopped}} {
+            throw [list SOCKETSERVER STATE $state] "couldn't start: the pool was stopped meanwhile"
+        }
         return
     }
 
     method Reset {} {
         set failure {}
         set lastError ""
+        set renewalCode NONE
         set lastTraffic [dict create accepted 0 queued 0 active 0 served 0 refused 0 refusals {} \
             redelivered 0 cut 0 accepterrors 0 paused {} waitmean 0.0 waitp50 0 waitp99 0]
         set generation ""
@@ -121,12 +125,16 @@ oo::define socketserver::pool {
 
     # Starts a fork server; the rest follows when it has loaded the application.
     method Load {isReload {commands {}}} {
-        set number [dict incr counters generation]
+        dict incr counters generation
         set number [dict get $counters generation]
-        set next [dict create reload $isReload commands $commands generation ""]
-        dict set next generation [::socketserver::Generation new $number $options \
-            [list $receiver] [namespace code {my Loaded}] \
-            [namespace code [list my ForkServerLost $number]]]
+        set next [dict create reload $isReload commands $commands generation "" readied 0]
+        try {
+            dict set next generation [::socketserver::Generation new $number $options \
+                [list $receiver] [namespace code {my Loaded}] \
+                [namespace code [list my ForkServerLost $number]]]
+        } on error {message failed} {
+            my LoadFailed $message $failed
+        }
     }
 
     method Loaded {args} {
@@ -189,7 +197,9 @@ oo::define socketserver::pool {
             return
         }
         set next {}
-        $fresh destroy
+        if {$fresh ne ""} {
+            $fresh destroy
+        }
         if {$state eq "starting"} {
             my Fail $message $failed
             return

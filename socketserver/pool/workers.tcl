@@ -95,7 +95,8 @@ oo::define socketserver::pool {
             return
         }
         $table set $number state ready readyAt [::socketserver::Now] deadline 0
-        if {[my Reloading]} {
+        if {[$table get $number generation] eq [my Pending]} {
+            dict incr next readied
             my ReloadedIfReady
         }
         my StartedIfReady
@@ -154,8 +155,9 @@ oo::define socketserver::pool {
 
     # ---- workers: their ends -------------------------------------------------
 
+    # The number may be another's by now.
     method WorkerExited {number pid status} {
-        if {![$table exists $number]} {
+        if {$table eq "" || ![$table exists $number] || [$table get $number pid] != $pid} {
             return
         }
         # What it said last may still be unread.
@@ -171,11 +173,16 @@ oo::define socketserver::pool {
         dict set counters exits [my Increased [dict get $counters exits] $reason 1]
         my LogExit $number $pid $row $reason $status
         my Hook -onworkerexit $number $pid $reason $status
-        my JudgeExit $row $reason "worker $number (pid $pid) ended: [my Explain $reason $status]"
-        my AfterExit $row
+        if {[my IsUp]} {
+            my JudgeExit $row $reason \
+                "worker $number (pid $pid) ended: [my Explain $reason $status]"
+        }
+        if {[my IsUp]} {
+            my AfterExit
+        }
     }
 
-    # Returns {state S reason R killed B steady B cut N generation G}.
+    # Returns {state S reason R killed B error E cut N generation G steady B wasReady B}.
     method ForgetWorker {number} {
         lassign [::socketserver::BoardFold $board $number] taken done
         dict incr counters cut [expr {$taken - $done}]
@@ -183,8 +190,9 @@ oo::define socketserver::pool {
             $acceptor released $claim
         }
         set readyAt [$table get $number readyAt]
-        set row [dict create cut [expr {$taken - $done}] steady [expr {$readyAt > 0 &&
-            ($taken > 0 || [::socketserver::Now] - $readyAt > $::socketserver::steadyMs)}]]
+        set row [dict create cut [expr {$taken - $done}] wasReady [expr {$readyAt > 0}] \
+            steady [expr {$readyAt > 0 &&
+                ($taken > 0 || [::socketserver::Now] - $readyAt > $::socketserver::steadyMs)}]]
         foreach field {state reason killed generation error} {
             dict set row $field [$table get $number $field]
         }
@@ -256,21 +264,17 @@ oo::define socketserver::pool {
     # connection. One that ends while it serves is replaced at once: what does that
     # may be a client, which is not to keep the others waiting.
     method JudgeExit {row reason message} {
-        if {[dict get $row steady] || $reason in {recycled done memory scaled}} {
-            $backoff succeeded
-            return
-        }
-        if {$reason in {reload stop drained terminated upgraded}} {
-            return
-        }
         if {[dict get $row error] ne ""} {
             set message [dict get $row error]
         }
-        if {[dict get $row generation] eq [my Pending]} {
+        if {[dict get $row steady] || $reason in {recycled done memory scaled}} {
+            $backoff succeeded
+        } elseif {[dict get $row generation] eq [my Pending] &&
+            ([dict get $row state] ne "retiring" || ![dict get $row wasReady])} {
             my ReloadFailed $message {-errorcode {SOCKETSERVER BOOT}}
-            return
+        } elseif {[dict get $row state] ne "retiring"} {
+            my SpawnFailed $message
         }
-        my SpawnFailed $message
     }
 
     # A fork server that has died is no failure of a worker, and is replaced anyway.
@@ -302,7 +306,7 @@ oo::define socketserver::pool {
         my After adjust $delay {my Adjust}
     }
 
-    method AfterExit {row} {
+    method AfterExit {} {
         my CleanGenerations
         switch -- $state {
             stopping {
@@ -335,7 +339,6 @@ oo::define socketserver::pool {
             my ReloadFailed "the new fork server died" {-errorcode {SOCKETSERVER LOST}}
             return
         }
-        set now [::socketserver::Now]
         foreach each [$table numbers] {
             if {[[$table get $each generation] number] == $number} {
                 if {[$table get $each pid] == 0} {
