@@ -119,17 +119,15 @@ proc socketserver::program::log::Reopen {pool} {
     try {
         set opened [OpenFile $file]
         GiveTo $file [dict get $state user]
+        close [dict get $state channel]
+        dict set state channel $opened
         if {[dict get $state isStandard]} {
             unix_process::Redirect $file
+            $pool reopen $file
         }
     } on error {message} {
         Say error "couldn't reopen the log: $message"
         return
-    }
-    close [dict get $state channel]
-    dict set state channel $opened
-    if {[dict get $state isStandard]} {
-        $pool reopen $file
     }
     Say notice "log reopened"
 }
