@@ -64,6 +64,7 @@ std::vector<Command> notifierCommands();
 std::vector<Command> connectionCommands();
 std::vector<Command> processCommands();
 std::vector<Command> identityCommands();
+std::vector<Command> notifyCommands();
 std::vector<Command> handoverCommands();
 std::vector<Command> forkserverCommands();
 

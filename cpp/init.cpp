@@ -12,7 +12,7 @@ const std::vector<Command> &commandTable() {
         for (const auto &group :
              {socketCommands(), passingCommands(), queueCommands(), poolCommands(),
               notifierCommands(), connectionCommands(), processCommands(), identityCommands(),
-              handoverCommands(), forkserverCommands()})
+              notifyCommands(), handoverCommands(), forkserverCommands()})
             all.insert(all.end(), group.begin(), group.end());
         return all;
     }();
