@@ -5,7 +5,7 @@
 
 oo::class create socketserver::Generation {
     # number    1, 2, ...
-    # options   with which the application was loaded
+    # options   of the pool, for the workers that come from it
     # server    forkserver::Connection; empty once it is lost
     # readyCmd  called once: with nothing when the application is loaded, with
     #           message and options when it could not be
@@ -44,6 +44,15 @@ oo::class create socketserver::Generation {
 
     method number {} {
         return $number
+    }
+
+    # What the application wanted is known.
+    method configure {poolOptions} {
+        set options $poolOptions
+    }
+
+    method option {name} {
+        return [dict get $options $name]
     }
 
     # loading, ready, failed or lost

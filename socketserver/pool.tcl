@@ -26,11 +26,14 @@ oo::class create socketserver::pool {
     # generations those that have workers still
     # next        while a reload runs, or a fork server is replaced (reload 0):
     #             {reload B commands L generation G readied N count N}: so many of its
-    #             first workers have become ready
+    #             first workers have become ready; options: those that it brings
     # renewalCode errorCode of the last reload or upgrade that failed
     # wanted      workers that there should be
     # calmSince   since when fewer workers would have done (-maxworkers)
-    # counters    generation reloads spawned redelivered cut; exits: reason -> count
+    # counters    generation reloads spawned redelivered; exits, refused: reason -> count
+    #             cut: connections whose worker ended; lost: those that it had not
+    #             even counted; doubts: ends that may have lost one, see Settle
+    # shared      another program has the queue, too
     # waiting     connections that a worker gave back, while the queue is full
     # hasty       stopping at once: what waits is not served any more
     # timers      name -> id
@@ -38,8 +41,8 @@ oo::class create socketserver::pool {
     # predecessor, successor   the program that this one takes over from, and the
     #             one that is to take over: {object commands}; empty without
     variable given options owner state failure acceptor sender receiver board wake table \
-        backoff generation generations next wanted calmSince counters waiting hasty timers began \
-        lastError lastTraffic control health predecessor successor renewalCode
+        backoff generation generations next wanted calmSince counters shared waiting hasty timers \
+        began lastError lastTraffic control health predecessor successor renewalCode
 
     constructor {args} {
         set given [::socketserver::options::Merge [dict create] $args]
@@ -115,6 +118,9 @@ oo::class create socketserver::pool {
             set wanted [dict get $options -workers]
         }
         set wanted [my Bounded $wanted]
+        if {$generation ne ""} {
+            $generation configure $options
+        }
         $acceptor configure $options
         my Adjust
     }

@@ -114,7 +114,7 @@ oo::define socketserver::pool {
         set now [::socketserver::Now]
         set limit [dict get $options -boottimeout]
         set number [$table add $from $now [expr {$limit > 0 ? $now + $limit : 0}] \
-            [dict get $options -timeout]]
+            [$from option -timeout]]
         try {
             $from spawn "[dict get $options -name]: worker $number" [my Config $number $from] \
                 [namespace code [list my WorkerExited $number]] \
@@ -127,14 +127,14 @@ oo::define socketserver::pool {
         return 1
     }
 
-    # What a worker is told at its birth.
+    # What a worker is told at its birth: the handler is that of its generation.
     method Config {number from} {
         set told {}
         foreach name {
             -mode -handler -workerinit -workerexit -concurrency -maxrequests -jitter -timeout
             -idletimeout -onparentexit -proxyprotocol -proxytimeout
         } {
-            dict set told $name [dict get $options $name]
+            dict set told $name [$from option $name]
         }
         return [dict create number $number generation [$from number] board $board \
             receiver $receiver options $told]
@@ -228,6 +228,7 @@ oo::define socketserver::pool {
         my CheckMemory
         my NoteSteadiness $now
         $acceptor sweep $now
+        my Settle
         if {[my Elastic] && $state eq "running"} {
             my ScaleUp
             my ScaleDown $now

@@ -59,7 +59,7 @@ oo::define socketserver::pool {
     method SpawnReload {} {
         set fresh [dict get $next generation]
         lappend generations $fresh
-        dict set next count [my Initial]
+        dict set next count [my InitialOf [dict get $next options]]
         for {set i 0} {$i < [dict get $next count]} {incr i} {
             if {![my Spawn $fresh]} {
                 if {[dict size $next] > 0} {
@@ -86,11 +86,14 @@ oo::define socketserver::pool {
                 my Retire $number reload
             }
         }
+        set ended $next
+        set next {}
         my CleanGenerations
         dict incr counters reloads
         my Log notice "reloaded: generation [$fresh number]"
-        my AnswerReload 1 ""
-        my Adjust
+        # What the operator has set meanwhile is in `given`.
+        my Adopt [dict merge [dict get $ended options] $given]
+        my AnswerReload $ended 1 ""
     }
 
     # The old workers stay.
@@ -110,16 +113,16 @@ oo::define socketserver::pool {
         if {$fresh ne "" && $fresh ni $generations} {
             lappend generations $fresh
         }
-        my AnswerReload 0 $message
+        set ended $next
+        set next {}
+        my AnswerReload $ended 0 $message
         my CleanGenerations
         my ReplaceForkServer
     }
 
-    method AnswerReload {done message} {
-        set commands [dict get $next commands]
-        set next {}
+    method AnswerReload {ended done message} {
         my Hook -onreload $done $message
-        my Answer $commands $done $message
+        my Answer [dict get $ended commands] $done $message
     }
 
     # Waits for the outcome, if asked to.
@@ -184,6 +187,7 @@ oo::define socketserver::pool {
             $server unlisten
         }
         set state stopping
+        set shared 1
         set files [$acceptor abandon [namespace code {my HandedOver}]]
         set successor [list $object $commands $files]
     }

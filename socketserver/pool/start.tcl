@@ -49,8 +49,9 @@ oo::define socketserver::pool {
         set calmSince 0
         set hasty 0
         set began [::socketserver::Now]
-        set counters [dict create generation 0 reloads 0 spawned 0 redelivered 0 cut 0 exits {} \
-            refused {}]
+        set counters [dict create generation 0 reloads 0 spawned 0 redelivered 0 cut 0 lost 0 \
+            doubts 0 exits {} refused {}]
+        set shared 0
         foreach name {acceptor sender receiver board wake table backoff} {
             set $name ""
         }
@@ -76,6 +77,7 @@ oo::define socketserver::pool {
         if {[::socketserver::IsTakeover]} {
             set predecessor [::socketserver::Predecessor new]
             lassign [$predecessor queue] sender receiver
+            set shared 1
             my Log notice "taking over from process [$predecessor pid]"
             return
         }
@@ -179,9 +181,12 @@ oo::define socketserver::pool {
             $acceptor configure $options
             my OpenListeners
             my OpenOperation
+        } elseif {[dict get $next reload]} {
+            dict set next options $merged ;# in force once its workers are ready
         } else {
             my Adopt $merged
         }
+        [dict get $next generation] configure $merged
     }
 
     method LoadFailed {message failed} {
@@ -242,10 +247,21 @@ oo::define socketserver::pool {
 
     # Workers that there must be before the first connection is accepted.
     method Initial {} {
-        return [expr {[my PerConnection] ? min(1, [dict get $options -maxchildren]) : $wanted}]
+        return [expr {[my PerConnection] ? 1 : $wanted}]
+    }
+
+    method InitialOf {fresh} {
+        if {[my PerConnection] || [dict get $fresh -workers] == [dict get $options -workers]} {
+            return [my Initial]
+        }
+        return [dict get $fresh -workers]
     }
 
     method run {} {
+        my CheckOwner
+        # The process is the pool's: it may wait in the way that costs least. Where
+        # that cannot be changed any more it waits as before.
+        catch {unix_process::notifier epoll}
         my start
         set signals {
             SIGTERM {my stop -wait 0}
