@@ -104,13 +104,15 @@ int slotCommand(const Call &call) {
         newList({number(taken), number(done), number(slot.waitMicros.load()), number(age)}));
 }
 
-// {taken done} of all slots, past ones too.
+// {taken done taking} of all slots, past ones too; taking: in how many a connection
+// may have left the queue that is not counted yet.
 int countsCommand(const Call &call) {
     std::shared_ptr<Scoreboard> board;
     if (getBoard(call, board) != TCL_OK)
         return TCL_ERROR;
     const Totals totals = totalsOf(*board);
-    return call.answer(newList({number(totals.taken), number(totals.done)}));
+    return call.answer(
+        newList({number(totals.taken), number(totals.done), Tcl_NewIntObj(totals.taking)}));
 }
 
 // {mean p50 p99}: microseconds in the queue.
@@ -126,7 +128,7 @@ int waitsCommand(const Call &call) {
     return call.answer(newList({Tcl_NewDoubleObj(mean), number(waits[0]), number(waits[1])}));
 }
 
-// The process of this slot has ended. {taken done} of it.
+// The process of this slot has ended. {taken done taking} of it.
 int foldCommand(const Call &call) {
     std::shared_ptr<Scoreboard> board;
     int index = 0;
@@ -134,10 +136,11 @@ int foldCommand(const Call &call) {
         return TCL_ERROR;
     const uint64_t taken = board->slot(index).taken.load();
     const uint64_t done = board->slot(index).done.load();
+    const bool taking = board->slot(index).taking.load() != 0;
     board->fold(index);
     // What it was serving is over.
     board->slot(0).done += taken - done;
-    return call.answer(newList({number(taken), number(done)}));
+    return call.answer(newList({number(taken), number(done), Tcl_NewBooleanObj(taking)}));
 }
 
 int askCommand(const Call &call) {
@@ -224,6 +227,15 @@ int wakeOneCommand(const Call &call) {
     return TCL_OK;
 }
 
+Result<QueuedConnection> takeCounted(const Scoreboard &board, int number, int queue) {
+    Slot &slot = board.slot(number);
+    const Taking taking(slot);
+    Result<QueuedConnection> taken = dequeue(queue);
+    if (taken && taken.value().fd)
+        noteTaken(board, slot, taken.value().waitedMicros);
+    return taken;
+}
+
 // {channel address port number id}, or nothing when no connection waits.
 int takeCommand(const Call &call) {
     std::shared_ptr<Scoreboard> board;
@@ -231,7 +243,7 @@ int takeCommand(const Call &call) {
     int queue = -1;
     if (getBoardAndSlot(call, board, slot) != TCL_OK || getQueue(call, 2, queue) != TCL_OK)
         return TCL_ERROR;
-    Result<QueuedConnection> taken = dequeue(queue);
+    Result<QueuedConnection> taken = takeCounted(*board, slot, queue);
     if (!taken && isWouldBlock(taken.error().code))
         return TCL_OK;
     if (!taken)
@@ -239,7 +251,6 @@ int takeCommand(const Call &call) {
     if (!taken.value().fd)
         return call.fail(ownError("CLOSED", "couldn't take a connection",
                                   "nobody can put connections into the queue any more", ""));
-    noteTaken(*board, board->slot(slot), taken.value().waitedMicros);
     const ObjRef words(
         connectionWords(call.interp, std::move(taken.value().fd), taken.value().peer));
     Tcl_Obj *name = nullptr;

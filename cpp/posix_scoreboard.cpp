@@ -88,6 +88,7 @@ void Scoreboard::fold(int number) const {
     past.done += from.done.exchange(0);
     past.waitMicros += from.waitMicros.exchange(0);
     from.beatMicros = 0;
+    from.taking = 0;
     for (size_t i = 0; i < kWaitBuckets; ++i)
         past.waits[i] += from.waits[i].exchange(0);
 }
@@ -113,6 +114,7 @@ Totals totalsOf(const Scoreboard &board) {
         totals.done += board.slot(i).done.load();
         totals.taken += board.slot(i).taken.load();
         totals.waitMicros += board.slot(i).waitMicros.load(kRelaxed);
+        totals.taking += board.slot(i).taking.load() != 0;
     }
     return totals;
 }

@@ -27,6 +27,7 @@ struct Slot {
     std::atomic<uint64_t> done;       // of these, closed
     std::atomic<uint64_t> waitMicros; // time in the queue of all taken
     std::atomic<uint64_t> beatMicros; // when its event loop turned last
+    std::atomic<uint32_t> taking;     // between looking into the queue and counting
     std::array<std::atomic<uint32_t>, kWaitBuckets> waits;
 };
 
@@ -66,13 +67,25 @@ private:
 // What all slots say together.
 struct Totals {
     uint64_t taken = 0, done = 0, waitMicros = 0;
+    int taking = 0; // slots whose counts may be behind the queue
 };
 Totals totalsOf(const Scoreboard &board);
 // How long connections waited in the queue: at most so long for each of these
 // shares (0.5 for the median) of them.
 std::vector<uint64_t> waitsOf(const Scoreboard &board, const std::vector<double> &shares);
 
-// Called by the worker.
+// Called by the worker. A connection that has left the queue and is not counted yet
+// is lost if the worker is killed: the parent is to know of the possibility.
+class Taking {
+public:
+    explicit Taking(Slot &slot) : slot_(slot) { slot_.taking = 1; }
+    ~Taking() { slot_.taking = 0; }
+    Taking(const Taking &) = delete;
+    Taking &operator=(const Taking &) = delete;
+
+private:
+    Slot &slot_;
+};
 void noteTaken(const Scoreboard &board, Slot &slot, uint64_t waitedMicros);
 void noteDone(const Scoreboard &board, Slot &slot);
 void noteBeat(Slot &slot);

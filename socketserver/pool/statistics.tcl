@@ -99,10 +99,30 @@ oo::define socketserver::pool {
         return $stats
     }
 
+    # A worker that is killed just when it takes a connection may have lost it
+    # uncounted. It is one that was put into the queue, is not in there any more, and
+    # has never been taken; which shows while no worker is taking one. The queue of an
+    # upgrade is another program's, too: nobody can tell there.
+    method Settle {} {
+        if {[dict get $counters doubts] == 0 || $shared} {
+            return
+        }
+        set counts [::socketserver::BoardCounts $board]
+        lassign $counts taken done taking
+        set put [expr {[dict get [$acceptor statistics] accepted] +
+            [dict get $counters redelivered] - [llength $waiting]}]
+        set missing [expr {$put - [$acceptor depth] - $taken - [dict get $counters lost]}]
+        if {$taking == 0 && $counts eq [::socketserver::BoardCounts $board]} {
+            dict incr counters lost $missing
+            dict set counters doubts 0
+        }
+    }
+
     method Traffic {} {
         if {$acceptor eq ""} {
             return $lastTraffic
         }
+        my Settle
         set accepting [$acceptor statistics]
         lassign [::socketserver::BoardCounts $board] taken done
         lassign [::socketserver::BoardWaits $board] mean median most
@@ -113,11 +133,12 @@ oo::define socketserver::pool {
         set refused [tcl::mathop::+ {*}[dict values $refusals]]
         set byWorkers [tcl::mathop::+ {*}[dict values [dict get $counters refused]]]
         set cut [dict get $counters cut]
+        set lost [dict get $counters lost]
         return [dict create accepted [dict get $accepting accepted] queued [$acceptor depth] \
             active [expr {$taken - $done}] \
             served [expr {$done - $cut - $byWorkers - [dict get $counters redelivered]}] \
             refused $refused refusals $refusals redelivered [dict get $counters redelivered] \
-            cut $cut accepterrors [dict get $accepting accepterrors] \
+            cut [expr {$cut + $lost}] accepterrors [dict get $accepting accepterrors] \
             paused [dict get $accepting paused] waitmean $mean waitp50 $median waitp99 $most]
     }
 }

@@ -184,8 +184,9 @@ oo::define socketserver::pool {
 
     # Returns {state S reason R killed B error E cut N generation G steady B wasReady B}.
     method ForgetWorker {number} {
-        lassign [::socketserver::BoardFold $board $number] taken done
+        lassign [::socketserver::BoardFold $board $number] taken done taking
         dict incr counters cut [expr {$taken - $done}]
+        dict incr counters doubts $taking
         foreach claim [$table get $number claims] {
             $acceptor released $claim
         }
