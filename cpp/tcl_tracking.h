@@ -14,8 +14,9 @@ namespace uds {
 
 class ChannelTracking {
 public:
-    // The number stands for this channel until it is closed. `closed` is called
-    // with it then, in the thread that closes, also in a forked child.
+    // The number stands for this channel until it is closed, and what was written
+    // to it has been sent. `closed` is called with it then, in the thread that
+    // closes, also in a forked child.
     int track(Tcl_Channel channel, std::function<void(int)> closed = nullptr);
     bool isOpen(int number) const;
     int countOpen() const;
@@ -29,6 +30,8 @@ private:
     };
     struct Tracked;
     static void onClose(void *tracked);
+    static void onTimer(void *tracked);
+    static void finish(Tracked *tracked);
 
     std::shared_ptr<Numbers> numbers_ = std::make_shared<Numbers>();
     int next_ = 0;

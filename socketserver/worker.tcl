@@ -451,9 +451,11 @@ proc socketserver::worker::EndSilentOnes {} {
     variable open
     set limit [Option -idletimeout]
     dict for {number entry} $open {
-        if {[unix_sockets::Tracked $number] &&
-            [::socketserver::SilentMs [lindex $entry 0]] >= $limit} {
-            ::socketserver::Hangup [lindex $entry 0]
+        # A closed one, of which the rest is being sent, has no name any more.
+        catch {
+            if {[::socketserver::SilentMs [lindex $entry 0]] >= $limit} {
+                ::socketserver::Hangup [lindex $entry 0]
+            }
         }
     }
     after [expr {min(1000, max(20, $limit / 4))}] ::socketserver::worker::EndSilentOnes
