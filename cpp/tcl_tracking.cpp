@@ -93,8 +93,7 @@ void ChannelTracking::finish(Tracked *tracked) {
 
 int ChannelTracking::track(Tcl_Channel channel, std::function<void(int)> closed) {
     const int number = next_++;
-    auto tracked =
-        std::make_unique<Tracked>(Tracked{numbers_, number, std::move(closed), channel});
+    auto tracked = std::make_unique<Tracked>(Tracked{numbers_, number, std::move(closed), channel});
     Tcl_CreateCloseHandler(channel, onClose, tracked.release()); // freed by finish
     const std::lock_guard<std::mutex> lock(numbers_->mutex);
     numbers_->open.insert(number);
