@@ -46,7 +46,7 @@ int ownFileCommand(const Call &call) {
         return TCL_ERROR;
     if (count != 3 || Tcl_GetWideIntFromObj(nullptr, words[1], &device) != TCL_OK ||
         Tcl_GetWideIntFromObj(nullptr, words[2], &inode) != TCL_OK)
-        return call.fail(ownError("FILE", "bad file \"" + text(call.arguments[1]) + "\"",
+        return call.fail(ownError("VALUE", "bad file \"" + text(call.arguments[1]) + "\"",
                                   "must be what DisownFile returns", text(call.arguments[1])));
     const std::string path = toSystem(words[0]);
     const std::optional<SocketFile> file =
