@@ -126,7 +126,7 @@ proc say {channel text} {
 
 proc outputOf {args} {
     set channel [open |[list {*}$args 2>@1]]
-    chan configure $channel -translation lf
+    chan configure $channel -translation binary ;# any bytes may come
     collect $channel
     waitFor 120000 {[string match *<eof> $::got($channel)]}
     chan configure $channel -blocking 1
