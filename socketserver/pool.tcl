@@ -61,9 +61,7 @@ oo::class create socketserver::pool {
     destructor {
         if {$owner == [pid]} {
             my End
-            foreach id [dict values $timers] {
-                after cancel $id
-            }
+            set state stopped ;# wakes a method that waits
         }
     }
 

@@ -79,7 +79,7 @@ proc startServer {{prefix {}} {script {}}} {
 }
 
 proc ask {server script} {
-    puts $server $script
+    puts $server [list uplevel #0 $script]
     flush $server
     set line [lineFrom $server]
     if {$line eq ""} {

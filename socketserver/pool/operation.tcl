@@ -200,6 +200,7 @@ oo::define socketserver::pool {
             }
         }
         set all $generations
+        set asked [my RenewalCommands]
         if {[dict size $next] > 0 && [dict get $next generation] ni $all} {
             lappend all [dict get $next generation]
         }
@@ -230,5 +231,15 @@ oo::define socketserver::pool {
         foreach name {acceptor sender receiver board wake table backoff} {
             set $name ""
         }
+        set renewalCode {SOCKETSERVER STATE stopped}
+        my Answer $asked 0 "the pool has stopped"
+    }
+
+    # Of those who wait for a reload or an upgrade.
+    method RenewalCommands {} {
+        if {[my Reloading]} {
+            return [dict get $next commands]
+        }
+        return [lindex $successor 1]
     }
 }

@@ -6,11 +6,9 @@ oo::define socketserver::pool {
     # ---- starting ------------------------------------------------------------
 
     method start {} {
-        my CheckOwner
-        if {$state ni {new stopped failed}} {
-            throw [list SOCKETSERVER STATE $state] "couldn't start: the pool is $state"
-        }
-        if {[dict exists $given -handler]} {
+        my CheckStart
+        # What is not given may come from the application.
+        if {[dict exists $given -handler] && [dict exists $given -listen]} {
             ::socketserver::options::CheckAll $options
         }
         my Reset
@@ -34,6 +32,13 @@ oo::define socketserver::pool {
             throw [list SOCKETSERVER STATE $state] "couldn't start: the pool was stopped meanwhile"
         }
         return
+    }
+
+    method CheckStart {} {
+        my CheckOwner
+        if {[my IsUp]} {
+            throw [list SOCKETSERVER STATE $state] "couldn't start: the pool is $state"
+        }
     }
 
     method Reset {} {
@@ -258,12 +263,12 @@ oo::define socketserver::pool {
     }
 
     method run {} {
-        my CheckOwner
+        my CheckStart
         # The process is the pool's: it may wait in the way that costs least. Where
         # that cannot be changed any more it waits as before.
         catch {unix_process::notifier epoll}
-        my start
-        set signals {
+        set before [dict create]
+        dict for {name script} {
             SIGTERM {my stop -wait 0}
             SIGINT {my stop -graceful 0 -wait 0}
             SIGHUP {my reload -wait 0}
@@ -271,18 +276,29 @@ oo::define socketserver::pool {
             SIGTTOU {my scale -1}
             SIGUSR2 {my upgrade -wait 0}
             SIGWINCH {my drain}
-        }
-        dict for {name script} $signals {
+        } {
+            dict set before $name [unix_process::onsignal $name]
             unix_process::onsignal $name [namespace code [list my Signalled $script]]
         }
         try {
-            while {[my IsUp]} {
-                vwait [my varname state]
-            }
+            my RunToEnd
         } finally {
-            foreach name [dict keys $signals] {
-                unix_process::onsignal $name {}
+            dict for {name cmd} $before {
+                unix_process::onsignal $name $cmd
             }
+        }
+        return
+    }
+
+    # It may be destroyed meanwhile.
+    method RunToEnd {} {
+        try {
+            my start
+        } trap {SOCKETSERVER STATE} {} {
+            # A signal has stopped it before it was ready.
+        }
+        while {$state ni {stopped failed}} {
+            vwait [my varname state]
         }
         if {$state eq "failed"} {
             lassign $failure message failed
