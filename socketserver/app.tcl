@@ -34,6 +34,23 @@ proc socketserver::LoadApp {options} {
         }
         uplevel #0 ${-preload}
     }
+    CompileForWorkers
+}
+
+# What every worker runs. A procedure that is compiled before the fork is compiled
+# once, and its pages stay shared.
+proc socketserver::CompileForWorkers {} {
+    foreach name {
+        ::socketserver::worker::* ::unix_process::* ::forkserver::* ::forkserver::server::*
+    } {
+        foreach proc [info procs $name] {
+            catch {tcl::unsupported::disassemble proc $proc}
+        }
+    }
+    foreach method {channel send fill next ended Incomplete Descriptors} {
+        catch {tcl::unsupported::disassemble method ::forkserver::Link $method}
+    }
+    catch {tcl::unsupported::disassemble constructor ::forkserver::Link}
 }
 
 proc socketserver::BecomeUser {user group} {

@@ -55,12 +55,19 @@ oo::class create socketserver::Table {
         if {[llength $args] == 0} {
             return [lsort -integer [dict keys $rows]]
         }
-        return [lsort -integer [dict keys [dict filter $rows script {number row} {
-            expr {[dict get $row state] in $args}
-        }]]]
+        set numbers {}
+        dict for {number row} $rows {
+            if {[dict get $row state] in $args} {
+                lappend numbers $number
+            }
+        }
+        return [lsort -integer $numbers]
     }
 
     method count {args} {
+        if {[llength $args] == 0} {
+            return [dict size $rows]
+        }
         return [llength [my numbers {*}$args]]
     }
 

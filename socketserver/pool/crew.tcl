@@ -50,12 +50,9 @@ oo::define socketserver::pool {
 
     # More are needed, or (negative) there are too many.
     method Missing {} {
-        set alive [llength [my Current booting ready]]
         if {![my PerConnection]} {
-            return [expr {$wanted - $alive}]
+            return [expr {$wanted - [llength [my Current booting ready]]}]
         }
-        # So that the next connection is heard of, too.
-        ::socketserver::BoardAsk $board 1 1
         set free [expr {[$table count booting] + [my Idle]}]
         set needed [expr {max($::socketserver::spares, [$acceptor depth]) - $free}]
         return [expr {max(0, min($needed, [dict get $options -maxchildren] - [$table count]))}]
@@ -172,9 +169,6 @@ oo::define socketserver::pool {
     method Woken {} {
         read $wake
         $acceptor changed
-        if {[my PerConnection]} {
-            my Adjust
-        }
     }
 
     method Received {} {
