@@ -28,6 +28,8 @@ oo::class create socketserver::pool {
     #             {reload B commands L generation G readied N count N}: so many of its
     #             first workers have become ready; options: those that it brings
     # renewalCode errorCode of the last reload or upgrade that failed
+    # answers     number of a reload or upgrade -> {done message errorCode}, for
+    #             who waits for it
     # wanted      workers that there should be
     # calmSince   since when fewer workers would have done (-maxworkers)
     # counters    generation reloads spawned redelivered; exits, refused: reason -> count
@@ -42,7 +44,8 @@ oo::class create socketserver::pool {
     #             one that is to take over: {object commands}; empty without
     variable given options owner state failure acceptor sender receiver board wake table \
         backoff generation generations next wanted calmSince counters shared waiting hasty timers \
-        began lastError lastTraffic control health predecessor successor renewalCode
+        began lastError lastTraffic control health predecessor successor renewalCode \
+        answers lastAnswer
 
     constructor {args} {
         set given [::socketserver::options::Merge [dict create] $args]
@@ -55,6 +58,8 @@ oo::class create socketserver::pool {
         set predecessor ""
         set successor {}
         set timers [dict create]
+        set answers [dict create]
+        set lastAnswer 0
         my Reset
     }
 

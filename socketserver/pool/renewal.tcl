@@ -31,22 +31,22 @@ oo::define socketserver::pool {
         return $asked
     }
 
-    # {answerName commands}: a variable that is set to the outcome if somebody
-    # waits, and the commands to call with it.
+    # {number commands}: who waits finds the outcome under the number, and the
+    # commands are called with it.
     method Answers {asked} {
-        set answer [my varname answer[incr ::socketserver::answers]]
+        set number [incr lastAnswer]
         set commands {}
         if {[dict get $asked -wait]} {
-            lappend commands [namespace code [list my SetAnswer $answer]]
+            lappend commands [namespace code [list my SetAnswer $number]]
         }
         if {[dict get $asked -command] ne ""} {
             lappend commands [dict get $asked -command]
         }
-        return [list $answer $commands]
+        return [list $number $commands]
     }
 
-    method SetAnswer {name done message} {
-        set $name [list $done $message $renewalCode]
+    method SetAnswer {number done message} {
+        dict set answers $number [list $done $message $renewalCode]
     }
 
     method Answer {commands done message} {
@@ -126,15 +126,15 @@ oo::define socketserver::pool {
     }
 
     # Waits for the outcome, if asked to.
-    method AwaitAnswer {asked answerName} {
+    method AwaitAnswer {asked number} {
         if {![dict get $asked -wait]} {
             return
         }
-        while {![info exists $answerName]} {
-            vwait $answerName
+        while {![dict exists $answers $number]} {
+            vwait [my varname answers]
         }
-        lassign [set $answerName] done message code
-        unset $answerName
+        lassign [dict get $answers $number] done message code
+        dict unset answers $number
         if {!$done} {
             throw $code $message
         }

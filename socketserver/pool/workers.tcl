@@ -88,6 +88,15 @@ oo::define socketserver::pool {
             ::forkserver::CloseDescriptor [lindex $waiting 0]
             set waiting [lrange $waiting 1 end]
         }
+        # The workers may be on their way out.
+        switch -- $state {
+            stopping {
+                my After finish 20 {my FinishQueue}
+            }
+            draining {
+                my After drained 50 {my DrainedIfDone}
+            }
+        }
     }
 
     method WorkerReady {number} {
