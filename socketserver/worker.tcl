@@ -18,8 +18,10 @@
 #       reopen file              standard output and error are another file now
 
 namespace eval socketserver::worker {
-    # What Main was told, see socketserver::pool's method Config; empty elsewhere.
-    variable config [dict create]
+    # What Main was told, see socketserver::pool's method Config, and the options by
+    # their names; its pid. Empty elsewhere.
+    variable setting
+    array set setting {}
     variable link ""
     # booting; ready; last: it takes no more, and ends after what it serves;
     # stopping: the same, because it was told to
@@ -60,17 +62,19 @@ namespace eval socketserver::worker {
 
 # The worker's number, from 1.
 proc socketserver::worker::Id {} {
+    variable setting
     CheckWorker
-    return [Setting number]
+    return $setting(number)
 }
 
 proc socketserver::worker::Stats {} {
+    variable setting
     variable taken
     variable open
     variable state
     variable started
     CheckWorker
-    return [dict create id [Setting number] pid [pid] generation [Setting generation] \
+    return [dict create id $setting(number) pid [pid] generation $setting(generation) \
         state $state taken $taken active [dict size $open] \
         served [expr {$taken - [dict size $open]}] \
         uptime [expr {[::socketserver::Now] - $started}]]
@@ -112,9 +116,10 @@ proc socketserver::worker::OnStop {args} {
 
 # Gives a connection, of which nothing has been read, to another worker.
 proc socketserver::worker::Redeliver {channel} {
+    variable setting
     variable link
     CheckWorker
-    if {[Option -proxyprotocol] ne "off"} {
+    if {$setting(-proxyprotocol) ne "off"} {
         throw {SOCKETSERVER REDELIVER} "couldn't redeliver \"$channel\": the header of the\
             PROXY protocol has been read from it"
     }
@@ -123,30 +128,22 @@ proc socketserver::worker::Redeliver {channel} {
 }
 
 proc socketserver::worker::CheckWorker {} {
-    variable config
-    if {![dict exists $config pid] || [dict get $config pid] != [pid]} {
+    variable setting
+    if {![info exists setting(pid)] || $setting(pid) != [pid]} {
         throw {SOCKETSERVER NOWORKER} "this process is not a worker of a pool"
     }
-}
-
-proc socketserver::worker::Setting {name} {
-    variable config
-    return [dict get $config $name]
-}
-
-proc socketserver::worker::Option {name} {
-    variable config
-    return [dict get $config options $name]
 }
 
 # ---- from birth to death ---------------------------------------------------------
 
 # The script of the fork server's child. An error before it is ready ends it.
 proc socketserver::worker::Main {} {
-    variable config [forkserver::child args]
+    variable setting
+    array set setting [forkserver::child args]
+    array set setting $setting(options)
+    set setting(pid) [pid]
     variable link [forkserver::Link new [forkserver::child socket]]
     variable started [::socketserver::Now]
-    dict set config pid [pid]
     chan event [$link channel] readable ::socketserver::worker::Listen
     if {[interp bgerror {}] in {::tcl::Bgerror tcl::Bgerror}} {
         interp bgerror {} ::socketserver::worker::BackgroundError
@@ -160,34 +157,35 @@ proc socketserver::worker::Main {} {
         Begin
     } on error {message failure} {
         Tell failed $message
-        Tell log error "worker [Setting number] couldn't start: [dict get $failure -errorinfo]"
+        Tell log error "worker $setting(number) couldn't start: [dict get $failure -errorinfo]"
         unix_process::exit 1
     }
     vwait forever
 }
 
 proc socketserver::worker::Begin {} {
+    variable setting
     variable state
-    variable limit [Option -maxrequests]
+    variable limit $setting(-maxrequests)
     if {$limit > 0} {
-        incr limit [expr {int(rand() * ([Option -jitter] + 1))}]
+        incr limit [expr {int(rand() * ($setting(-jitter) + 1))}]
     }
-    if {[Option -mode] eq "perconnection"} {
+    if {$setting(-mode) eq "perconnection"} {
         set limit 1
     }
-    if {[Option -workerinit] ne ""} {
-        uplevel #0 [list {*}[Option -workerinit] [Setting number]]
+    if {$setting(-workerinit) ne ""} {
+        uplevel #0 [list {*}$setting(-workerinit) $setting(number)]
     }
     if {$state eq "stopping"} {
         return ;# told to while it got ready
     }
     set state ready
     Beat
-    if {[Option -idletimeout] > 0} {
+    if {$setting(-idletimeout) > 0} {
         EndSilentOnes
     }
     Tell ready
-    ::socketserver::WakeOne [Setting receiver]
+    ::socketserver::WakeOne $setting(receiver)
     Watch
 }
 
@@ -205,9 +203,10 @@ proc socketserver::worker::Tell {args} {
 
 # Tells the parent that the event loop turns.
 proc socketserver::worker::Beat {} {
-    ::socketserver::BoardBeat [Setting board] [Setting number]
-    if {[Option -timeout] > 0} {
-        after [expr {min(1000, max(10, [Option -timeout] / 4))}] ::socketserver::worker::Beat
+    variable setting
+    ::socketserver::BoardBeat $setting(board) $setting(number)
+    if {$setting(-timeout) > 0} {
+        after [expr {min(1000, max(10, $setting(-timeout) / 4))}] ::socketserver::worker::Beat
     }
 }
 
@@ -245,8 +244,9 @@ proc socketserver::worker::Obey {verb args} {
 }
 
 proc socketserver::worker::ParentEnded {} {
+    variable setting
     variable draining
-    if {[Option -onparentexit] eq "drain"} {
+    if {$setting(-onparentexit) eq "drain"} {
         set draining 1
         Watch
     } else {
@@ -281,9 +281,10 @@ proc socketserver::worker::LeaveIfDone {} {
 }
 
 proc socketserver::worker::Leave {} {
+    variable setting
     set code 0
-    if {[Option -workerexit] ne ""} {
-        if {[catch {uplevel #0 [list {*}[Option -workerexit] [Setting number]]} message failure]} {
+    if {$setting(-workerexit) ne ""} {
+        if {[catch {uplevel #0 [list {*}$setting(-workerexit) $setting(number)]} message failure]} {
             Tell log error "-workerexit: [dict get $failure -errorinfo]"
             set code 1
         }
@@ -292,22 +293,24 @@ proc socketserver::worker::Leave {} {
 }
 
 proc socketserver::worker::BackgroundError {message failure} {
-    Tell log error "worker [Setting number] (pid [pid]): [dict get $failure -errorinfo]"
+    variable setting
+    Tell log error "worker $setting(number) (pid [pid]): [dict get $failure -errorinfo]"
 }
 
 # ---- taking ----------------------------------------------------------------------
 
 # Wakes only for connections that it may take.
 proc socketserver::worker::Watch {} {
+    variable setting
     variable state
     variable watching
     variable resting
     variable open
     set wanted [expr {$state eq "ready" && !$resting &&
-        [dict size $open] < [Option -concurrency]}]
+        [dict size $open] < $setting(-concurrency)}]
     if {$wanted != $watching} {
         set watching $wanted
-        chan event [Setting receiver] readable \
+        chan event $setting(receiver) readable \
             [expr {$wanted ? "::socketserver::worker::Take" : ""}]
     }
 }
@@ -315,22 +318,24 @@ proc socketserver::worker::Watch {} {
 # A worker that serves one after the other takes the next at once; others leave
 # it to whoever wakes first.
 proc socketserver::worker::Take {} {
+    variable setting
     variable state
     variable open
     variable turnMs
     set until [expr {[::socketserver::Now] + $turnMs}]
-    while {$state eq "ready" && [dict size $open] < [Option -concurrency] && [TakeOne]} {
-        if {[Option -concurrency] > 1 || [::socketserver::Now] >= $until} break
+    while {$state eq "ready" && [dict size $open] < $setting(-concurrency) && [TakeOne]} {
+        if {$setting(-concurrency) > 1 || [::socketserver::Now] >= $until} break
     }
     Watch
 }
 
 proc socketserver::worker::TakeOne {} {
+    variable setting
     variable draining
     variable troubled
     try {
-        set connection [::socketserver::TakeServed [Setting board] [Setting number] \
-            [Setting receiver] ::socketserver::worker::Closed]
+        set connection [::socketserver::TakeServed $setting(board) $setting(number) \
+            $setting(receiver) ::socketserver::worker::Closed]
     } trap {UNIX_SOCKETS CLOSED} {} {
         Retire "" ;# the parent has ended, and with it the queue
         return 0
@@ -361,6 +366,7 @@ proc socketserver::worker::Rest {isResting} {
 }
 
 proc socketserver::worker::Began {channel address port number claim} {
+    variable setting
     variable open
     variable taken
     variable limit
@@ -372,20 +378,21 @@ proc socketserver::worker::Began {channel address port number claim} {
     if {$limit > 0 && $taken == $limit} {
         NoteLast
     }
-    if {[Option -idletimeout] > 0} {
-        ::socketserver::LimitSilence $channel [Option -idletimeout]
+    if {$setting(-idletimeout) > 0} {
+        ::socketserver::LimitSilence $channel $setting(-idletimeout)
     }
-    if {[Option -proxyprotocol] eq "off"} {
+    if {$setting(-proxyprotocol) eq "off"} {
         Serve $channel $address $port $number
     } else {
-        ::socketserver::proxy::Read $channel [Option -proxyprotocol] [Option -proxytimeout] \
+        ::socketserver::proxy::Read $channel $setting(-proxyprotocol) $setting(-proxytimeout) \
             [list ::socketserver::worker::Introduced $channel $address $port $number]
     }
 }
 
 proc socketserver::worker::NoteLast {} {
+    variable setting
     variable state
-    if {[Option -mode] ne "perconnection"} {
+    if {$setting(-mode) ne "perconnection"} {
         Retire recycled
     } elseif {$state eq "ready"} {
         set state last
@@ -412,14 +419,15 @@ proc socketserver::worker::Introduced {channel address port number outcome args}
 
 # A failed handler loses its connection, not its worker.
 proc socketserver::worker::Serve {channel address port number} {
+    variable setting
     variable calls
     incr calls
-    set code [catch {uplevel #0 [list {*}[Option -handler] $channel $address $port]} \
+    set code [catch {uplevel #0 [list {*}$setting(-handler) $channel $address $port]} \
         message failure]
     incr calls -1
     if {$code ni {0 2}} {
         if {$code != 1} {
-            set message "handler \"[lindex [Option -handler] 0]\" ended with code $code"
+            set message "handler \"[lindex $setting(-handler) 0]\" ended with code $code"
         }
         ::socketserver::Report $message $failure
         if {[unix_sockets::Tracked $number]} {
@@ -448,8 +456,9 @@ proc socketserver::worker::Closed {number} {
 
 # For handlers that wait with events; those that block have a limit in the socket.
 proc socketserver::worker::EndSilentOnes {} {
+    variable setting
     variable open
-    set limit [Option -idletimeout]
+    set limit $setting(-idletimeout)
     dict for {number entry} $open {
         # A closed one, of which the rest is being sent, has no name any more.
         catch {
