@@ -32,9 +32,9 @@ proc socketserver::program::application::Place {errorInfo} {
     return "$file:$line: "
 }
 
-# What of an error's stack is the application's.
+# What of an error's stack is the application's: up to where it is sourced from here.
 proc socketserver::program::application::Stack {errorInfo} {
-    regexp {^(.*\(file "[^\n]*" line \d+\))\n    invoked from within\n"source [^\n]*"\n    \("uplevel"} \
+    regexp {^(.* line \d+\))\s+invoked from within\s+"source [^\n]*"\s+\("uplevel"} \
         $errorInfo -> errorInfo
     return $errorInfo
 }

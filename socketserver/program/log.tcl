@@ -86,7 +86,7 @@ proc socketserver::program::log::Coloured {channel level line} {
 }
 
 proc socketserver::program::log::IsTerminal {channel} {
-    return [expr {[dict exists [chan configure $channel] -mode]}]
+    return [expr {![catch {chan configure $channel} options] && [dict exists $options -mode]}]
 }
 
 proc socketserver::program::log::BackgroundError {message failure} {
