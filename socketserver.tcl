@@ -11,6 +11,7 @@
 #     parent        pool.tcl and pool/: supervises, with table.tcl and backoff.tcl
 #                   acceptor.tcl: listeners -> queue, with listeners.tcl, bucket.tcl
 #                   control.tcl, health.tcl, report.tcl, log.tcl: for its operator
+#                   systemd.tcl: for the service manager
 #                   takeover.tcl: a new program in place of this one
 #     fork server   generation.tcl: one for each load of the application, app.tcl
 #     workers       worker.tcl: take from the queue, call the handler; proxy.tcl
@@ -31,7 +32,7 @@ namespace eval socketserver {
 foreach part {
     socket
     options log bucket backoff table listeners acceptor app generation proxy worker
-    report lines commands control health takeover
+    report lines commands control health systemd takeover
     pool pool/start pool/crew pool/workers pool/renewal pool/operation pool/statistics
 } {
     source [file join [file dirname [info script]] socketserver $part.tcl]

@@ -143,6 +143,13 @@ oo::class create socketserver::pool {
         }
     }
 
+    # Tells systemd, if it is to be told.
+    method Announce {args} {
+        if {[dict get $options -notify]} {
+            ::socketserver::systemd::Tell {*}$args
+        }
+    }
+
     # An error of the user's is no reason to stop half way.
     method CallUser {cmd args} {
         if {[catch {uplevel #0 [list {*}$cmd {*}$args]} message failed]} {

@@ -53,12 +53,9 @@ oo::class create socketserver::Successor {
     }
 
     method Execute {program standardInput} {
-        set ::env($::socketserver::takeoverVariable) [pid]
-        try {
-            return [lindex [exec -ignorestderr {*}$program <@$standardInput >@stdout 2>@stderr &] 0]
-        } finally {
-            unset ::env($::socketserver::takeoverVariable)
-        }
+        # The watchdog of systemd was this process's.
+        set program [list env -u WATCHDOG_PID $::socketserver::takeoverVariable=[pid] {*}$program]
+        return [lindex [exec -ignorestderr {*}$program <@$standardInput >@stdout 2>@stderr &] 0]
     }
 
     method pid {} {

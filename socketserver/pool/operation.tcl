@@ -119,6 +119,7 @@ oo::define socketserver::pool {
             my UpgradeFailed "the pool is stopping"
         }
         my Log notice [expr {$graceful ? "stopping" : "stopping at once"}]
+        my Announce STOPPING 1
         set limit [expr {$graceful ? [dict get $options -gracetimeout] : $::socketserver::quitMs}]
         if {$limit > 0} {
             my After stop $limit {my StopNow}
@@ -193,6 +194,9 @@ oo::define socketserver::pool {
             after cancel $id
         }
         set timers [dict create]
+        if {[dict get $options -notify]} {
+            ::socketserver::systemd::StopWatchdog
+        }
         if {$table ne ""} {
             foreach number [$table numbers] {
                 my Kill $number stop

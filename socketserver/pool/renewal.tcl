@@ -9,6 +9,7 @@ oo::define socketserver::pool {
     method reload {args} {
         set asked [my CheckRenewal reload $args]
         my Log notice "reloading"
+        my Announce RELOADING 1
         lassign [my Answers $asked] answer commands
         my Load 1 $commands
         my AwaitAnswer $asked $answer
@@ -121,6 +122,7 @@ oo::define socketserver::pool {
     }
 
     method AnswerReload {ended done message} {
+        my Announce READY 1 STATUS [expr {$done ? "reloaded" : "couldn't reload: $message"}]
         my Hook -onreload $done $message
         my Answer [dict get $ended commands] $done $message
     }
@@ -183,6 +185,8 @@ oo::define socketserver::pool {
         my Cancel upgrade
         lassign $successor object commands
         my Log notice "process [$object pid] has taken over"
+        ::socketserver::systemd::StopWatchdog
+        my Announce MAINPID [$object pid]
         foreach server [list {*}$control {*}$health] {
             $server unlisten
         }

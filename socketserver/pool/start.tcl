@@ -234,6 +234,10 @@ oo::define socketserver::pool {
     method Serve {} {
         set state running
         my Log notice "ready: [$table count ready] workers"
+        if {[dict get $options -notify]} {
+            ::socketserver::systemd::StartWatchdog
+        }
+        my Announce READY 1 MAINPID [pid] STATUS "serving with [$table count ready] workers"
         my Hook -onready
         $acceptor release
     }
