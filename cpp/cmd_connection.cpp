@@ -3,6 +3,7 @@
 #include "cmd_table.h"
 #include "posix_connection.h"
 #include "posix_proxy.h"
+#include "posix_silence.h"
 #include "posix_socket.h"
 #include "tcl_adopt.h"
 #include "tcl_channel.h"
@@ -143,9 +144,8 @@ int onCloseCommand(const Call &call) {
 
 // ---- silence ---------------------------------------------------------------------
 
-// A blocking call that moves nothing for so long ends. A unix channel is at its
-// end then. What Tcl's TCP channels do is their own: "gets" and "read" return
-// what has come so far, fblocked is true, and eof is not.
+// A connection that is silent for so long ends, also for who blocks in reading it.
+// That of a unix channel ends only so; the time when nobody reads does not count.
 int limitSilenceCommand(const Call &call) {
     const char what[] = "couldn't limit the silence of";
     Tcl_Channel channel = nullptr;
@@ -154,6 +154,9 @@ int limitSilenceCommand(const Call &call) {
     if (getDescriptor(call, what, channel, fd) != TCL_OK ||
         Tcl_GetIntFromObj(call.interp, call.arguments[1], &ms) != TCL_OK)
         return TCL_ERROR;
+    if (ms < 0)
+        return call.fail(serverError("VALUE", "bad limit", "must be milliseconds, 0 or more",
+                                     text(call.arguments[1])));
     if (UnixChannel *ours = unixChannelBelow(channel)) {
         limitSilence(*ours, ms);
         return TCL_OK;

@@ -5,8 +5,6 @@
 
 #include "posix_fd.h"
 
-#include <optional>
-
 namespace uds {
 
 struct Peeked {
@@ -16,16 +14,6 @@ struct Peeked {
 // What waits to be read, which goes on waiting. EAGAIN when nothing does. A
 // connection that the peer has reset has ended.
 Result<Peeked> peekBytes(int fd, void *buffer, size_t size);
-
-// For a TCP connection in blocking mode: a read that gets nothing for so long
-// fails with EAGAIN, and a connection whose peer takes nothing for so long ends
-// with ETIMEDOUT (where the system cannot end it, a write fails with EAGAIN).
-// 0: no limit.
-Status limitSilence(int fd, int ms);
-
-// Milliseconds since data came or went on a TCP connection; nullopt where the
-// system does not tell.
-std::optional<int> silentMs(int fd);
 
 } // namespace uds
 
