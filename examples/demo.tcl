@@ -84,7 +84,7 @@ proc said {pattern} {
 }
 
 proc workerPids {} {
-    return [said {^worker (\d+) started}]
+    return [said {^worker \d+ \(pid (\d+)\) started}]
 }
 
 # ---- clients -----------------------------------------------------------------------
@@ -142,10 +142,10 @@ proc isQuiet {client} {
 proc story {} {
     headline "A parent that accepts, and three workers that serve:"
     check "the server listens and has three workers" {
-        [await {[llength [workerPids]] == 3}]
+        [await {[said {^serving port (\d+)}] ne ""}] && [llength [workerPids]] == 3
     }
-    set port [said {listening on port (\d+)}]
-    set parent [said {listening on .* pid (\d+)}]
+    set port [said {^serving port (\d+)}]
+    set parent [said {^serving port .* pid (\d+)}]
     set workers [workerPids]
 
     headline "Three clients connect, and stay connected:"
@@ -185,6 +185,11 @@ proc story {} {
     set worker(5) [servedBy 5 $client(5)]
     check "the new worker served client 5" {$worker(5) eq [lindex [workerPids] 3]}
 
+    headline "The worker of client 5 is killed, and the parent starts another one:"
+    unix_process::kill $worker(5) SIGKILL
+    check "a fifth worker started" {[await {[llength [workerPids]] == 5}]}
+    check "client 5 lost its connection" {[await {[eof $client(5)]}]}
+
     headline "The clients leave, and nc comes:"
     foreach number {2 3 4 5} {
         close $client($number)
@@ -194,8 +199,8 @@ proc story {} {
     headline "SIGTERM ends the parent and its workers:"
     unix_process::kill $parent SIGTERM
     check "the server ended" {[await {[info exists ::serverEnded]}]}
-    check "all four workers ended" {
-        [lsort [said {^worker (\d+) ended}]] eq [lsort [workerPids]]
+    check "all five workers ended" {
+        [lsort [said {^worker \d+ \(pid (\d+)\) ended}]] eq [lsort [workerPids]]
     }
     check "nobody listens any more" {[catch {socket 127.0.0.1 $port}]}
 }

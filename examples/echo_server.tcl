@@ -1,43 +1,62 @@
 #!/usr/bin/env tclsh
 # echo_server.tcl --
 #
-#   An echo server with worker processes. The parent accepts; each worker
-#   serves one connection at a time, and echoes every line with its own process
-#   id and the client's address and port. Talk to it with telnet or nc:
+#   An echo server with worker processes, a pool of socketserver. Talk to it with
+#   telnet, nc or echo_client.tcl:
 #
 #     tclsh examples/echo_server.tcl
 #     nc localhost 8888
 #
-#   SIGUSR1 to the parent forks one more worker, SIGUSR2 has it print how many
-#   connections it accepted and how many of them wait for a worker. SIGTERM or
-#   SIGINT ends the parent and its workers. A worker that ends is not replaced.
+#   Each worker serves one connection after another, and answers every line with
+#   its own process id, the client's address and port, and the line. With
+#   --mode perconnection each client has a process of its own, at most
+#   --maxchildren at a time, and gets the bytes back as they are:
+#
+#     tclsh examples/echo_server.tcl --mode perconnection --daemon --syslog --maxchildren 10
+#     tclsh examples/echo_client.tcl localhost < README.md
+#
+#   SIGUSR1 to the parent allows one more worker, SIGUSR2 has it log how many
+#   connections it accepted and how many of them wait. SIGTERM ends it when the
+#   clients have left, or after 10 seconds; SIGINT ends it at once.
 
 lappend auto_path [file dirname [file dirname [file normalize [info script]]]]
 package require cmdline
 package require socketserver
 
-set workers {} ;# process ids
+set toSyslog 0
 
 proc main {arguments} {
     set options [parseArguments $arguments]
-    unix_process::onsignal SIGUSR1 {startWorker}
-    unix_process::onsignal SIGUSR2 {report}
-    unix_process::onsignal SIGTERM {stop}
-    unix_process::onsignal SIGINT {stop}
-    # Open first, fork then: the workers inherit the queue.
-    set port [openServer [dict get $options port] [dict get $options host]]
-    say "listening on port $port, pid [pid]"
-    for {set i 0} {$i < [dict get $options workers]} {incr i} {
-        startWorker
+    set ::toSyslog [dict get $options syslog]
+    if {[dict get $options daemon]} {
+        becomeDaemon [dict get $options pidfile]
     }
+    try {
+        socketserver::pool create server {*}[poolOptions $options]
+        server start
+    } on error {message} {
+        fail $message
+    }
+    foreach {signal cmd} {SIGUSR1 addWorker SIGUSR2 report SIGTERM stop SIGINT stop} {
+        unix_process::onsignal $signal $cmd
+    }
+    server configure -onstop ended
+    log notice "serving port [port], pid [pid]"
+    unix_process::ready
     vwait forever
 }
 
 proc parseArguments {arguments} {
     set declared {
-        {port.arg    8888 "port to listen on; 0 picks a free one"}
-        {workers.arg 3    "number of worker processes"}
-        {host.arg    ""   "address to listen on; default: every address"}
+        {port.arg        8888    "port to listen on; 0 picks a free one"}
+        {host.arg        ""      "address to listen on; default: every address"}
+        {mode.arg        prefork "prefork, or perconnection: a process for each client"}
+        {workers.arg     3       "processes, with prefork"}
+        {maxchildren.arg 10      "most processes at a time, with perconnection"}
+        {overload.arg    queue   "clients beyond that: queue, or refuse ?text?"}
+        {daemon                  "run in the background"}
+        {pidfile.arg     ""      "where the daemon writes its process id"}
+        {syslog                  "write to the system's log, not to standard output"}
     }
     try {
         set options [cmdline::getoptions arguments $declared "?options?"]
@@ -49,91 +68,110 @@ proc parseArguments {arguments} {
         puts stderr $usage
         exit 1
     }
-    set workers [dict get $options workers]
     if {[llength $arguments] > 0} {
         fail "unexpected argument \"[lindex $arguments 0]\", see --help"
     }
-    if {![string is integer -strict $workers] || $workers < 0} {
-        fail "bad number of workers \"$workers\""
+    if {[dict get $options pidfile] ne "" && ![dict get $options daemon]} {
+        fail "--pidfile is for --daemon"
     }
     return $options
 }
 
-proc openServer {port host} {
+# Returns in the daemon. Its starter waits until it serves, or has failed.
+proc becomeDaemon {pidFile} {
     try {
-        socketserver::socket server -host $host -- $port
+        set pid [unix_process::daemonize -pidfile $pidFile]
     } on error {message} {
         fail $message
+    }
+    if {$pid != 0} {
+        exit
+    }
+}
+
+proc poolOptions {options} {
+    dict with options {
+        set endpoint $port
+        if {$host ne ""} {
+            set endpoint [expr {[string match *:* $host] ? "\[$host\]:$port" : "$host:$port"}]
+        }
+        set handler [expr {$mode eq "prefork" ? "answerLines" : "echoBytes"}]
+        return [list -name echo_server -listen [list $endpoint] -handler [list serve $handler] \
+            -mode $mode -workers $workers -maxchildren $maxchildren -overload $overload \
+            -gracetimeout 10000 -log log -loglevel info]
     }
 }
 
 proc fail {message} {
+    unix_process::ready $message
     puts stderr "echo_server: $message"
     exit 1
 }
 
-# Whoever reads the output may be gone: no reason to stop serving.
-proc say {message} {
+# For this program and for the pool. Whoever reads it may be gone: no reason to
+# stop serving.
+proc log {level message} {
     catch {
-        puts $message
-        flush stdout
+        if {$::toSyslog} {
+            unix_process::syslog -ident echo_server -facility daemon $level $message
+        } else {
+            puts $message
+            flush stdout
+        }
     }
 }
 
 # ---- parent ------------------------------------------------------------------
 
-# The argument is the signal's name when a signal asked for it.
-proc startWorker {args} {
-    set pid [unix_process::fork]
-    if {$pid == 0} {
-        socketserver::socket client serve
-        vwait forever
-    }
-    lappend ::workers $pid
-    unix_process::onexit $pid workerEnded
-    say "worker $pid started"
+proc port {} {
+    return [lindex [dict get [lindex [server listeners] 0] address] 2]
 }
 
-proc workerEnded {pid status} {
-    say "worker $pid ended: $status"
-    set ::workers [lsearch -all -inline -not -exact $::workers $pid]
+proc addWorker {signal} {
+    server scale +1
 }
 
 proc report {signal} {
-    set info [socketserver::socket info]
-    say "accepted [dict get $info accepted], waiting [dict get $info queued]"
+    set stats [server stats]
+    log info "accepted [dict get $stats accepted], waiting [dict get $stats queued]"
 }
 
 proc stop {signal} {
-    say "stopping: $signal"
-    # The same signal once more ends the parent without waiting.
-    unix_process::onsignal $signal {}
-    socketserver::socket close
-    foreach pid $::workers {
-        unix_process::kill $pid SIGTERM
-    }
-    while {[llength $::workers] > 0} {
-        vwait ::workers
-    }
-    exit
+    log notice "stopping: $signal"
+    server stop -graceful [expr {$signal eq "SIGTERM"}] -wait 0
+}
+
+proc ended {pool} {
+    exit [expr {[$pool state] eq "failed"}]
 }
 
 # ---- worker ------------------------------------------------------------------
 
-# The worker has nothing else to do, so it may wait for its client's next line.
-proc serve {client address port} {
-    # Bytes go back as they came, in whatever encoding.
-    chan configure $client -buffering line -encoding iso8859-1
+# The worker has nothing else to do, so it may wait for its client.
+proc serve {handler client address port} {
+    log info "accepted $address port $port"
+    chan configure $client -translation binary -buffering line
     try {
-        while {[gets $client line] >= 0} {
-            puts $client "[pid] $address $port $line"
-        }
-    } on error {message} {
-        say "worker [pid]: $message" ;# such as: connection reset by peer
-    } finally {
+        set bytes [$handler $client $address $port]
         close $client
+        log info "served $address port $port: $bytes bytes"
+    } on error {message} {
+        log warn "lost $address port $port: $message" ;# such as: connection reset by peer
+        catch {close $client}
     }
-    socketserver::socket client serve
+}
+
+proc answerLines {client address port} {
+    set bytes 0
+    while {[gets $client line] >= 0} {
+        puts $client "[pid] $address $port $line"
+        incr bytes [string length $line]
+    }
+    return $bytes
+}
+
+proc echoBytes {client address port} {
+    return [chan copy $client $client]
 }
 
 main $argv

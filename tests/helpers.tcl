@@ -18,6 +18,9 @@
 #                           runs a tclsh on SCRIPT to its end: what it printed
 #   programWith PREFIX SCRIPT ...
 #                           the same under another program
+#   exampleFile NAME        the path of a program of examples/
+#   runExample NAME ?ARG ...?
+#                           runs one to its end, without input: {exit status, output}
 #   inChild SCRIPT          forks, runs SCRIPT in the child: {status output}
 #   inBackground SCRIPT     forks and runs SCRIPT in the child, globally: its pid, to wait for
 #   withLimit NAME N SCRIPT runs SCRIPT under a lowered resource limit (prlimit)
@@ -160,6 +163,22 @@ proc program {script args} {
 proc programWith {prefix script args} {
     set command [list {*}$prefix [info nameofexecutable] [scriptFile $script] {*}$args]
     return [exec timeout --signal=KILL 30 {*}$command </dev/null 2>@1]
+}
+
+proc exampleFile {name} {
+    return [file join $::projectRoot examples $name.tcl]
+}
+
+proc runExample {name args} {
+    set code [catch {
+        exec timeout --signal=KILL 60 [info nameofexecutable] [exampleFile $name] {*}$args \
+            </dev/null 2>@1
+    } output options]
+    set status 0
+    if {$code != 0} {
+        set status [lindex [dict get $options -errorcode] 2]
+    }
+    return [list $status [regsub {\n?child process exited abnormally$} $output {}]]
 }
 
 proc inChild {script} {
