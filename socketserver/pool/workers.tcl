@@ -13,24 +13,37 @@ oo::define socketserver::pool {
     }
 
     method Hear {number} {
+        if {![my ReadLink $number] || ![my Has $number]} {
+            return
+        }
+        chan event [[$table get $number link] channel] readable {}
+        # Only the fork server could tell how it ended.
+        if {[[$table get $number generation] state] eq "lost"} {
+            my WorkerExited $number [$table get $number pid] unknown
+        }
+    }
+
+    # Whether nothing more is to come.
+    method ReadLink {number} {
         set link [$table get $number link]
-        set generationState [[$table get $number generation] state]
-        try {
-            $link fill
-            while {[$link next message descriptors]} {
-                my Heard $number $message $descriptors
-            }
-            set ended [$link ended]
-        } on error {message failed} {
-            set ended 1
+        if {[catch {$link fill}]} {
+            return 1
         }
-        if {$ended && [$table exists $number]} {
-            chan event [$link channel] readable {}
-            # Only the fork server could tell how it ended.
-            if {$generationState eq "lost"} {
-                my WorkerExited $number [$table get $number pid] unknown
+        while {![catch {$link next message descriptors} hasCome]} {
+            if {!$hasCome} {
+                return [$link ended]
+            }
+            my Heard $number $message $descriptors
+            if {![my Has $number]} {
+                return 1
             }
         }
+        return 1
+    }
+
+    # What was done for one worker may have ended it, or the pool.
+    method Has {number} {
+        return [expr {$table ne "" && [$table exists $number]}]
     }
 
     method Heard {number message descriptors} {
@@ -166,14 +179,14 @@ oo::define socketserver::pool {
 
     # The number may be another's by now.
     method WorkerExited {number pid status} {
-        if {$table eq "" || ![$table exists $number] || [$table get $number pid] != $pid} {
+        if {![my Has $number] || [$table get $number pid] != $pid} {
             return
         }
         # What it said last may still be unread.
         set link [$table get $number link]
         if {$link ne ""} {
-            catch {my Hear $number}
-            if {![$table exists $number]} {
+            my ReadLink $number
+            if {![my Has $number]} {
                 return
             }
         }
@@ -209,6 +222,9 @@ oo::define socketserver::pool {
         set link [$table get $number link]
         if {$link ne ""} {
             $link destroy
+        }
+        if {[$table get $number life] ne ""} {
+            close [$table get $number life]
         }
         $table remove $number
         return $row
@@ -345,18 +361,14 @@ oo::define socketserver::pool {
 
     # Its workers go on; another one will fork the next.
     method ForkServerLost {number} {
+        foreach each [$table numbers] {
+            if {[[$table get $each generation] number] == $number} {
+                my WatchOrphan $each
+            }
+        }
         if {[my Reloading] && [[my Pending] number] == $number} {
             my ReloadFailed "the new fork server died" {-errorcode {SOCKETSERVER LOST}}
             return
-        }
-        foreach each [$table numbers] {
-            if {[[$table get $each generation] number] == $number} {
-                if {[$table get $each pid] == 0} {
-                    my ForgetWorker $each
-                } elseif {[eof [[$table get $each link] channel]]} {
-                    my WorkerExited $each [$table get $each pid] unknown
-                }
-            }
         }
         if {$generation eq "" || [$generation number] != $number} {
             return
@@ -367,6 +379,20 @@ oo::define socketserver::pool {
             my SpawnFailed $lastError
         }
         my ReplaceForkServer
+    }
+
+    # Its link tells of its end, too, but not while a process that it has forked
+    # holds a copy.
+    method WatchOrphan {number} {
+        set pid [$table get $number pid]
+        if {$pid == 0} {
+            my ForgetWorker $number
+        } elseif {[eof [[$table get $number link] channel]]} {
+            my WorkerExited $number $pid unknown
+        } elseif {![catch {unix_process::pidfd $pid} life]} {
+            $table set $number life $life
+            chan event $life readable [namespace code [list my WorkerExited $number $pid unknown]]
+        }
     }
 
     # After a failure, when the delay is over.
