@@ -535,11 +535,12 @@ oo::class create socketserver::Acceptor {
         set resumeId [after $ms [namespace code {my Resume}]]
     }
 
+    # Once it finishes, the timer is that of EndNext.
     method Resume {} {
-        after cancel $resumeId
         if {$finishCmd ne ""} {
             return
         }
+        after cancel $resumeId
         chan event $sender writable {}
         set paused ""
         my Watch
