@@ -96,10 +96,11 @@ proc socketserver::program::Collect {flagLayer words} {
     return [list $settings $warnings]
 }
 
-# This program again, from the directory in which it was started.
+# This program again, from the directory in which it was started. systemd's watchdog
+# is then that of another process.
 proc socketserver::program::UpgradeCommand {} {
-    return [list sh -c {cd "$1" && shift && exec "$@"} sh [pwd] [info nameofexecutable] \
-        $::argv0 {*}$::argv]
+    return [list sh -c {unset WATCHDOG_PID; cd "$1" && shift && exec "$@"} sh [pwd] \
+        [info nameofexecutable] $::argv0 {*}$::argv]
 }
 
 # What the operator wants of the pool. -preload loads the application.
