@@ -10,9 +10,12 @@ namespace eval socketserver::listeners {
 
 # Returns the channels that an endpoint stands for.
 proc socketserver::listeners::Open {endpoint options} {
+    variable passed
     set flags [list -backlog [dict get $options -backlog]]
     if {[regexp {^fd:([^0-9].*)$} $endpoint -> name]} {
-        return [lmap fd [Descriptors $name] {unix_sockets::listener {*}$flags fd:$fd}]
+        set descriptors [Descriptors $name]
+        dict set passed $name {} ;# those channels' now
+        return [lmap fd $descriptors {unix_sockets::listener {*}$flags fd:$fd}]
     }
     if {[IsUnix $endpoint]} {
         lappend flags -replace stale
@@ -36,6 +39,10 @@ proc socketserver::listeners::Descriptors {name} {
     if {![dict exists $passed $name]} {
         throw [list SOCKETSERVER NOFD $name] "couldn't listen on \"fd:$name\": systemd has\
             passed [expr {[dict size $passed] ? [join [dict keys $passed] {, }] : "no socket"}]"
+    }
+    if {[llength [dict get $passed $name]] == 0} {
+        throw [list SOCKETSERVER NOFD $name] "couldn't listen on \"fd:$name\": what systemd\
+            has passed was used before"
     }
     return [dict get $passed $name]
 }
