@@ -44,7 +44,9 @@ namespace eval socketserver::worker {
     variable limit 0
     variable started 0
     variable onStopCmd ""
-    # The parent has ended, and the queue is to be emptied first.
+    # The parent has ended;
+    variable orphan 0
+    # and the queue is to be emptied first.
     variable draining 0
 
     namespace ensemble create -command ::socketserver::worker -map {
@@ -245,6 +247,7 @@ proc socketserver::worker::Obey {verb args} {
 
 proc socketserver::worker::ParentEnded {} {
     variable setting
+    variable orphan 1
     variable draining
     if {$setting(-onparentexit) eq "drain"} {
         set draining 1
@@ -256,16 +259,22 @@ proc socketserver::worker::ParentEnded {} {
 
 # Takes nothing more. The parent hears of a reason of the worker's own.
 proc socketserver::worker::Retire {reason} {
+    variable setting
     variable state
+    variable orphan
     variable onStopCmd
+    # The parent would end it.
+    if {$orphan && $setting(-gracetimeout) > 0} {
+        after $setting(-gracetimeout) ::socketserver::worker::Leave
+    }
     if {$state ne "stopping"} {
         set state stopping
         if {$reason ne ""} {
             Tell retiring $reason
         }
         Watch
-        if {$onStopCmd ne ""} {
-            after 0 [list uplevel #0 $onStopCmd]
+        if {$onStopCmd ne "" && [catch {uplevel #0 $onStopCmd} message failure]} {
+            Tell log error "onstop: [dict get $failure -errorinfo]"
         }
     }
     LeaveIfDone
