@@ -20,15 +20,16 @@ oo::class create socketserver::Acceptor {
     # claims      number of a connection -> {address time claimed 0|1}, with -maxpersource
     # sources     address -> connections in the pool
     # accepted, errors; refusals: reason -> count
+    # inPoolCmd   tells how many connections wait or are being served
     # onAccept    called after connections went into the queue
     # onLimit     called with the limit when one is reached
     # onError     called with message and options of an error
     # finishCmd   called once every listener is closed
     variable listeners sender board options owner paused held resumeId overloaded bucket \
-        accepting muted claims sources lastClaim accepted errors refusals onAccept onLimit \
-        onError finishCmd
+        accepting muted claims sources lastClaim accepted errors refusals inPoolCmd onAccept \
+        onLimit onError finishCmd
 
-    constructor {senderChannel scoreboard poolOptions acceptCmd limitCmd errorCmd} {
+    constructor {senderChannel scoreboard poolOptions countCmd acceptCmd limitCmd errorCmd} {
         set listeners {}
         set owner [pid]
         set paused ""
@@ -47,6 +48,7 @@ oo::class create socketserver::Acceptor {
         set muted 0
         set sender $senderChannel
         set board $scoreboard
+        set inPoolCmd $countCmd
         set onAccept $acceptCmd
         set onLimit $limitCmd
         set onError $errorCmd
@@ -89,6 +91,10 @@ oo::class create socketserver::Acceptor {
 
     method listeners {} {
         return $listeners
+    }
+
+    method accepted {} {
+        return $accepted
     }
 
     method statistics {} {
@@ -278,13 +284,7 @@ oo::class create socketserver::Acceptor {
             set children [my Limit -maxchildren]
             set limit [expr {$limit == 0 ? $children : min($limit, $children)}]
         }
-        return [expr {$limit == 0 ? $::socketserver::batch : $limit - [my inPool]}]
-    }
-
-    # Connections that wait or are being served.
-    method inPool {} {
-        lassign [::socketserver::BoardCounts $board] taken done
-        return [expr {[my depth] + $taken - $done}]
+        return [expr {$limit == 0 ? $::socketserver::batch : $limit - [{*}$inPoolCmd]}]
     }
 
     # ---- limits --------------------------------------------------------------

@@ -57,6 +57,7 @@ oo::define socketserver::pool {
         set counters [dict create generation 0 reloads 0 spawned 0 redelivered 0 cut 0 lost 0 \
             doubts 0 exits {} refused {}]
         set shared 0
+        set tickDue 0
         foreach name {acceptor sender receiver board wake table backoff} {
             set $name ""
         }
@@ -70,8 +71,8 @@ oo::define socketserver::pool {
         set table [::socketserver::Table new]
         set backoff [::socketserver::Backoff new]
         set acceptor [::socketserver::Acceptor new $sender $board $options \
-            [namespace code {my Accepted}] [namespace code {my LimitReached}] \
-            [namespace code {my AcceptFailed}]]
+            [namespace code {my InPool}] [namespace code {my Accepted}] \
+            [namespace code {my LimitReached}] [namespace code {my AcceptFailed}]]
         $acceptor hold start
         my OpenListeners
         my OpenOperation

@@ -118,6 +118,17 @@ oo::define socketserver::pool {
         }
     }
 
+    # Connections that wait or are being served. The depth of the queue would not do
+    # for one that is just being taken; but other programs' connections are in it only.
+    method InPool {} {
+        lassign [::socketserver::BoardCounts $board] taken done
+        if {$shared} {
+            return [expr {[$acceptor depth] + $taken - $done}]
+        }
+        return [expr {[$acceptor accepted] + [dict get $counters redelivered] - $done -
+            [dict get $counters lost]}]
+    }
+
     method Traffic {} {
         if {$acceptor eq ""} {
             return $lastTraffic
