@@ -20,6 +20,7 @@
 #   order CLIENT SCRIPT    the same without waiting for the result
 #   isOver CLIENT ?MS?     waits until its connection is closed; 1, and 0 at the deadline
 #   untilDone CLIENT ...   closes them
+#   viewFile PATH          what is in a file, without the last newline
 
 set ::askableHandler {
     # Each line of a client is a script, each answer {code result}.
@@ -134,4 +135,11 @@ proc untilDone {args} {
     foreach client $args {
         close $client
     }
+}
+
+proc viewFile {path} {
+    set channel [open $path]
+    set text [read -nonewline $channel]
+    close $channel
+    return $text
 }
