@@ -288,7 +288,8 @@ proc Findings {reports} {
 
 set tcl9Packages {
     tcl9.0 tcl9.0-dev tcl9.0-thread critcl tcllib g++ make
-    curl iproute2 ncat netcat-openbsd openssl procps python3 socat strace util-linux
+    curl haproxy iproute2 jq ncat netcat-openbsd nginx openssl procps python3 socat strace
+    util-linux wrk
 }
 
 # $1 the folder, the rest packages. Makes the folder when it is missing, and adds

@@ -152,9 +152,9 @@ proc countCalls {command workers clients} {
     set text [contents $log]
     file delete $log
     if {![regexp -line {^100\.00\s+\S+\s+\S*\s+(\d+)\s.*total$} $text -> calls]} {
-        return ""
+        return "-"
     }
-    return [expr {double($calls) / max(1, $answered)}]
+    return [format %.1f [expr {double($calls) / max(1, $answered)}]]
 }
 
 # ---- figures ---------------------------------------------------------------------------
@@ -200,7 +200,7 @@ proc measureCase {servers workers clients options} {
     set base [dict get $turns [lindex [dict keys $servers] 0]]
     set cases [lmap name [dict keys $servers] {
         summary $name $workers $clients [dict get $turns $name] $base \
-            [expr {[dict exists $calls $name] ? [dict get $calls $name] : ""}]
+            [expr {[dict exists $calls $name] ? [dict get $calls $name] : "-"}]
     }]
     puts [table $cases]
     return $cases
@@ -225,17 +225,26 @@ proc progress {text} {
     }
 }
 
+# Title, format, and the key of a case.
+set columns {
+    {server %-15s server} {workers %7d workers} {clients %7d clients} {conn/s %7.0f rate}
+    {ratio %5.2f rateRatio} {us/conn %7.1f cpu} {ratio %5.2f cpuRatio} {parent %6.1f parent}
+    {worker %6.1f worker} {switches %8.2f switches} {calls %5s calls} {p50/us %7.0f p50}
+    {p99/us %7.0f p99} {p99.9/us %8.0f p999} {kB/worker %9.0f memory} {load %4.2f load}
+    {failed %6.0f failed}
+}
+
 proc table {cases} {
-    set lines [list [format {%-15s %4s %4s %8s %6s  %8s %6s %6s %6s  %5s %5s  %7s %7s %8s  %7s %5s %6s} \
-        server wrk cli conn/s ratio "us/conn" ratio parent worker switch calls p50/us p99/us \
-        p99.9/us kB/wrk load failed]]
+    set titles [lmap column $::columns {
+        lassign $column title form
+        format [regsub {\.?\d*[dfs]$} $form s] $title
+    }]
+    set lines [list [join $titles "  "]]
     foreach case $cases {
-        dict with case {
-            lappend lines [format {%-15s %4d %4d %8.0f %6.2f  %8.1f %6.2f %6.1f %6.1f  %6.2f %5s  %7.0f %7.0f %8.0f  %7.0f %5.2f %6.0f} \
-                $server $workers $clients $rate $rateRatio $cpu $cpuRatio $parent $worker \
-                $switches [expr {$calls eq "" ? "-" : [format %.1f $calls]}] $p50 $p99 $p999 \
-                $memory $load $failed]
-        }
+        lappend lines [join [lmap column $::columns {
+            lassign $column title form key
+            format $form [dict get $case $key]
+        }] "  "]
     }
     return [join $lines \n]\n
 }
@@ -271,8 +280,8 @@ set options [parseOptions $argv]
 build
 puts "[clock format [clock seconds] -format %Y-%m-%d], Tcl [info patchlevel],\
     [exec uname -sr], [exec nproc] processors, load [lrange [contents /proc/loadavg] 0 2]"
-puts "64-byte line echo: connect, line, line, close; medians of [dict get $options -rounds] turns of\
-    [dict get $options -seconds] s\n"
+puts "64-byte line echo: connect, line, line, close; medians of\
+    [dict get $options -rounds] turns of [dict get $options -seconds] s\n"
 set cases [measure $options]
 if {[dict get $options -json] ne ""} {
     writeJson [dict get $options -json] $cases
