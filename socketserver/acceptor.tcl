@@ -17,6 +17,7 @@ oo::class create socketserver::Acceptor {
     # bucket      of -maxrate, or empty
     # accepting   set meanwhile: a command that is asked may run the event loop
     # muted       a listener was readable meanwhile
+    # left        listeners at which somebody waits since the last attempt
     # claims      number of a connection -> {address time claimed 0|1}, with -maxpersource
     # sources     address -> connections in the pool
     # accepted, errors; refusals: reason -> count
@@ -26,7 +27,7 @@ oo::class create socketserver::Acceptor {
     # onError     called with message and options of an error
     # finishCmd   called once every listener is closed
     variable listeners sender board options owner paused held resumeId overloaded bucket \
-        accepting muted claims sources lastClaim accepted errors refusals inPoolCmd onAccept \
+        accepting muted left claims sources lastClaim accepted errors refusals inPoolCmd onAccept \
         onLimit onError finishCmd
 
     constructor {senderChannel scoreboard poolOptions countCmd acceptCmd limitCmd errorCmd} {
@@ -46,6 +47,7 @@ oo::class create socketserver::Acceptor {
         set bucket ""
         set accepting 0
         set muted 0
+        set left [dict create]
         set sender $senderChannel
         set board $scoreboard
         set inPoolCmd $countCmd
@@ -207,7 +209,10 @@ oo::class create socketserver::Acceptor {
             my Watch
         }
         if {$reason ni {max empty}} {
+            dict set left $listener 1
             my Pause $reason
+        } else {
+            dict unset left $listener
         }
     }
 
@@ -549,7 +554,7 @@ oo::class create socketserver::Acceptor {
 
     # A connection that was accepted before, and waits, is no event of its listener.
     method Retry {} {
-        foreach listener [my Channels] {
+        foreach listener [dict keys $left] {
             if {$held eq "" && $paused eq ""} {
                 my Readable $listener
             }
