@@ -36,6 +36,7 @@ oo::class create socketserver::pool {
     #             cut: connections whose worker ended; lost: those that it had not
     #             even counted; doubts: ends that may have lost one, see Settle
     # shared      another program has the queue, too
+    # tickDue     when Tick should run; isLate: it ran much later
     # waiting     connections that a worker gave back, while the queue is full
     # hasty       stopping at once: what waits is not served any more
     # timers      name -> id
@@ -43,9 +44,9 @@ oo::class create socketserver::pool {
     # predecessor, successor   the program that this one takes over from, and the
     #             one that is to take over: {object commands}; empty without
     variable given options owner state failure acceptor sender receiver board wake table \
-        backoff generation generations next wanted calmSince counters shared waiting hasty timers \
-        began lastError lastTraffic control health predecessor successor renewalCode \
-        answers lastAnswer
+        backoff generation generations next wanted calmSince counters shared tickDue isLate \
+        waiting hasty timers began lastError lastTraffic control health predecessor successor \
+        renewalCode answers lastAnswer
 
     constructor {args} {
         set given [::socketserver::options::Merge [dict create] $args]

@@ -17,6 +17,7 @@ oo::class create socketserver::Table {
     #   claims      numbers of the connections that it serves (with -maxpersource)
     #   timeout     its -timeout
     #   error       what it said of its failure to start
+    #   endedAt     when its link ended; 0 before
     #   life        turns readable when it ends, if its fork server cannot tell
     variable rows
 
@@ -29,7 +30,7 @@ oo::class create socketserver::Table {
         for {set number 1} {[dict exists $rows $number]} {incr number} {}
         dict set rows $number [dict create pid 0 generation $generation link {} state booting \
             started $now readyAt 0 deadline $deadline reason {} killed 0 claims {} \
-            timeout $timeout error {} life {}]
+            timeout $timeout error {} endedAt 0 life {}]
         return $number
     }
 

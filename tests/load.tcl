@@ -25,9 +25,10 @@
 #                          -total N        so many connections in all; 0: until stopLoad
 #   loadCounts LOAD        how they have fared so far, a dict: ok, busy (got a banner in
 #                          place of an answer), refused, reset, short, wrong, hung
+#   loadConnected LOAD     how many have connected so far
 #   loadGrows LOAD ?MS?    waits until 100 more have ended well
-#   stopLoad LOAD          lets those that are connected finish, starts no more, ends the
-#                          program: the counts
+#   stopLoad LOAD          waits for those that are connected, and for the rest of -total;
+#                          ends the program: the counts
 #   checkedHandler         script for a worker: procedures for -handler that answer such
 #                          clients
 #       checked MS         serves one after the other, and rests for MS each time
@@ -38,6 +39,7 @@ set ::loadProgram {
     set counts [dict create ok 0 busy 0 refused 0 reset 0 short 0 wrong 0 hung 0]
     set running 1
     set begun 0
+    set connected 0
     set open 0
     set file [open /dev/urandom rb]
     set noise [read $file 300000]
@@ -85,6 +87,7 @@ set ::loadProgram {
         if {$problem ne ""} {
             return [expr {[string match "*reset*" $problem] ? "reset" : "refused"}]
         }
+        incr ::connected
         chan configure $channel -blocking 0 -translation binary -buffersize 100000
         try {
             Send $channel $payload
@@ -137,11 +140,14 @@ set ::loadProgram {
         if {[eof stdin]} {
             exit
         }
-        if {$verb eq "stop"} {
-            set ::running 0
-            AnswerIfDone
-        } elseif {$verb ne ""} {
-            puts $::counts
+        switch -- $verb {
+            stop {
+                set ::running [expr {$::total > 0}]
+                AnswerIfDone
+            }
+            counts - connected {
+                puts [set ::$verb]
+            }
         }
     }
 
@@ -300,6 +306,11 @@ proc startLoad {port args} {
 
 proc loadCounts {load} {
     puts $load counts
+    return [lineFrom $load]
+}
+
+proc loadConnected {load} {
+    puts $load connected
     return [lineFrom $load]
 }
 

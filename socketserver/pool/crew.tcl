@@ -129,7 +129,7 @@ oo::define socketserver::pool {
         set told {}
         foreach name {
             -mode -handler -workerinit -workerexit -concurrency -maxrequests -jitter -timeout
-            -idletimeout -onparentexit -proxyprotocol -proxytimeout
+            -idletimeout -gracetimeout -onparentexit -proxyprotocol -proxytimeout
         } {
             dict set told $name [$from option $name]
         }
@@ -217,8 +217,15 @@ oo::define socketserver::pool {
     # Looks after what causes no event.
     method Tick {} {
         set now [::socketserver::Now]
+        # A process that was stopped for a while has not heard yet what its workers
+        # did in time: it looks at them once more before it kills.
+        set wasLate $isLate
+        set isLate [expr {$now - $tickDue > 200}]
+        set tickDue [expr {$now + [my TickMs]}]
         my After tick [my TickMs] {my Tick}
-        my KillOverdue $now
+        if {!$isLate || $wasLate} {
+            my KillOverdue $now
+        }
         my CheckMemory
         my NoteSteadiness $now
         $acceptor sweep $now
@@ -256,10 +263,14 @@ oo::define socketserver::pool {
     }
 
     method KillOverdue {now} {
+        foreach number [$table numbers] {
+            if {[$table get $number endedAt] > 0} {
+                my HurryEnd $number [expr {$now - [$table get $number endedAt]}]
+            }
+        }
         foreach number [$table overdue $now] {
             if {[$table get $number pid] == 0} {
-                my Log error "the fork server did not fork worker $number in time: killed"
-                [$table get $number generation] kill
+                my KillForkServer $number "did not fork worker $number"
                 continue
             }
             my Kill $number [expr {
@@ -272,6 +283,26 @@ oo::define socketserver::pool {
                 my Kill $number timeout
             }
         }
+    }
+
+    # Its link has ended: in a moment the worker has, too, and its fork server tells.
+    method HurryEnd {number ms} {
+        set limit [dict get $options -boottimeout]
+        if {$limit == 0 || $ms < $limit} {
+            return
+        }
+        if {[$table get $number killed]} {
+            my KillForkServer $number "did not tell of the end of worker $number"
+        } else {
+            my Kill $number closed
+            $table set $number endedAt [::socketserver::Now]
+        }
+    }
+
+    # It hangs; its end is told to ForkServerLost.
+    method KillForkServer {number what} {
+        my Log error "the fork server $what in time (-boottimeout): killed"
+        [$table get $number generation] kill
     }
 
     method CheckMemory {} {

@@ -57,7 +57,8 @@ oo::define socketserver::pool {
         set counters [dict create generation 0 reloads 0 spawned 0 redelivered 0 cut 0 lost 0 \
             doubts 0 exits {} refused {}]
         set shared 0
-        set tickDue 0
+        set tickDue $began
+        set isLate 0
         foreach name {acceptor sender receiver board wake table backoff} {
             set $name ""
         }

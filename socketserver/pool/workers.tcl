@@ -17,6 +17,7 @@ oo::define socketserver::pool {
             return
         }
         chan event [[$table get $number link] channel] readable {}
+        $table set $number endedAt [::socketserver::Now]
         # Only the fork server could tell how it ended.
         if {[[$table get $number generation] state] eq "lost"} {
             my WorkerExited $number [$table get $number pid] unknown
@@ -266,6 +267,9 @@ oo::define socketserver::pool {
                 return "killed, it was not done after [dict get $options -gracetimeout] ms\
                     (-gracetimeout)"
             }
+            closed {
+                return "killed, it had closed its link to the pool"
+            }
             signal {
                 set hint [expr {$status eq "signal SIGKILL" ?
                     ", not by this pool: short of memory?" : ""}]
@@ -279,7 +283,9 @@ oo::define socketserver::pool {
     }
 
     method LogExit {number pid row reason status} {
-        set level [expr {$reason in {timeout boottimeout gracetimeout signal error lost exit} ?
+        set level [expr {$reason in {
+            timeout boottimeout gracetimeout signal error lost closed exit
+        } ?
             "warn" : $reason eq "done" ? "debug" : "info"}]
         set cut [dict get $row cut]
         my Log $level "worker $number (pid $pid) ended: [my Explain $reason $status][expr {
