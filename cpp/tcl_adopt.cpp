@@ -157,13 +157,14 @@ Result<Tcl_Channel> adopt(Tcl_Interp *interp, UniqueFd &fd) {
 
 Tcl_Obj *connectionWords(Tcl_Interp *interp, UniqueFd fd, const Address &peer) {
     const bool isInet = peer.family() == AF_INET || peer.family() == AF_INET6;
-    Result<Address> local = localAddress(fd.get());
-    const Address &shown = isInet || !local ? peer : local.value();
+    Address shown = peer;
+    if (!isInet)
+        if (Result<Address> local = localAddress(fd.get()))
+            shown = local.value();
     const Tcl_Channel channel =
         registered(interp, isInet ? makeChannel(Kind::Tcp, std::move(fd), 0)
                                   : makeChannel(Kind::Unix, std::move(fd), 0));
-    return newList({Tcl_NewStringObj(Tcl_GetChannelName(channel), -1),
-                    fromSystem(local || isInet ? shown.host() : std::string()),
+    return newList({Tcl_NewStringObj(Tcl_GetChannelName(channel), -1), fromSystem(shown.host()),
                     Tcl_NewIntObj(shown.port())});
 }
 

@@ -16,7 +16,8 @@
 namespace uds {
 
 struct InterpData {
-    explicit InterpData(Tcl_Interp *owner) : interp(owner), signals(owner), children(owner) {}
+    explicit InterpData(Tcl_Interp *owner)
+        : interp(owner), signals(owner), children(owner), connections(owner) {}
     Tcl_Interp *interp;
     SignalWatch signals;
     ChildWatch children;

@@ -1,15 +1,19 @@
 #include "tcl_tracking.h"
 
+#include "tcl_adopt.h"
+
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <optional>
+#include <string>
 
 namespace uds {
 
 namespace {
 
 constexpr int kLongestLookMs = 50;
+constexpr int kSweepMs = 250;
 
 // A file as fstat knows it.
 struct FileId {
@@ -36,14 +40,9 @@ bool isNonBlocking(Tcl_Channel channel) {
     return is;
 }
 
-// The descriptor that Tcl will go on writing to after the channel is closed; -1
-// if it will not.
-int descriptorToFlush(Tcl_Channel channel) {
-    ClientData handle = nullptr;
-    if (Tcl_OutputBuffered(channel) == 0 || !isNonBlocking(channel) ||
-        Tcl_GetChannelHandle(channel, TCL_WRITABLE, &handle) != TCL_OK)
-        return -1;
-    return static_cast<int>(reinterpret_cast<intptr_t>(handle));
+// Whether Tcl will go on writing after the channel is closed.
+bool hasToFlush(Tcl_Channel channel) {
+    return Tcl_OutputBuffered(channel) > 0 && isNonBlocking(channel);
 }
 
 } // namespace
@@ -52,19 +51,21 @@ struct ChannelTracking::Tracked {
     std::shared_ptr<Numbers> numbers;
     int number;
     std::function<void(int)> closed;
-    Tcl_Channel channel; // until it is closed
-    // From then on, while Tcl still writes.
-    int fd = -1;
-    std::optional<FileId> file = std::nullopt;
+    Tcl_Channel channel; // null once its close handler has run
+    std::string name;
+    int fd;
+    std::optional<FileId> file;
     int lookMs = 1;
 };
 
 void ChannelTracking::onClose(void *tracked) {
     auto *own = static_cast<Tracked *>(tracked);
-    own->fd = descriptorToFlush(own->channel);
-    if (own->fd >= 0)
-        own->file = fileId(own->fd);
-    if (own->file)
+    const bool flushes = hasToFlush(own->channel);
+    {
+        const std::lock_guard<std::mutex> lock(own->numbers->mutex);
+        own->channel = nullptr;
+    }
+    if (flushes)
         Tcl_CreateTimerHandler(0, onTimer, own);
     else
         finish(own);
@@ -73,7 +74,7 @@ void ChannelTracking::onClose(void *tracked) {
 // Tcl closes the descriptor once all is written, and tells nobody.
 void ChannelTracking::onTimer(void *tracked) {
     auto *own = static_cast<Tracked *>(tracked);
-    if (fileId(own->fd) == own->file) {
+    if (own->file && fileId(own->fd) == own->file) {
         Tcl_CreateTimerHandler(own->lookMs, onTimer, own);
         own->lookMs = std::min(2 * own->lookMs, kLongestLookMs);
     } else {
@@ -91,12 +92,49 @@ void ChannelTracking::finish(Tracked *tracked) {
         own->closed(own->number);
 }
 
+// Tcl runs no close handler for a channel that is unregistered while its output
+// is being written in the background.
+void ChannelTracking::onSweep(void *tracking) {
+    auto *own = static_cast<ChannelTracking *>(tracking);
+    own->sweep_ = nullptr;
+    for (Tracked *tracked : own->ended())
+        finish(tracked);
+    if (own->countOpen() > 0)
+        own->sweep_ = Tcl_CreateTimerHandler(kSweepMs, onSweep, own);
+}
+
+// Neither registered here any more nor open anywhere in this process: a channel
+// that has moved to another thread has its descriptor still.
+std::vector<ChannelTracking::Tracked *> ChannelTracking::ended() const {
+    std::vector<Tracked *> found;
+    const Tcl_InterpState state = Tcl_SaveInterpState(interp_, TCL_OK);
+    {
+        const std::lock_guard<std::mutex> lock(numbers_->mutex);
+        for (const auto &[number, tracked] : numbers_->open)
+            if (tracked->channel &&
+                Tcl_GetChannel(interp_, tracked->name.c_str(), nullptr) != tracked->channel &&
+                !(fileId(tracked->fd) == tracked->file))
+                found.push_back(tracked);
+    }
+    Tcl_RestoreInterpState(interp_, state);
+    return found;
+}
+
+ChannelTracking::~ChannelTracking() {
+    Tcl_DeleteTimerHandler(sweep_);
+}
+
 int ChannelTracking::track(Tcl_Channel channel, std::function<void(int)> closed) {
     const int number = next_++;
-    auto tracked = std::make_unique<Tracked>(Tracked{numbers_, number, std::move(closed), channel});
-    Tcl_CreateCloseHandler(channel, onClose, tracked.release()); // freed by finish
+    const int fd = descriptorOf(channel, TCL_WRITABLE).value_or(-1);
+    auto *tracked =
+        new Tracked{numbers_, number,    std::move(closed), channel, Tcl_GetChannelName(channel),
+                    fd,       fileId(fd)}; // freed by finish
+    Tcl_CreateCloseHandler(channel, onClose, tracked);
+    if (interp_ && !sweep_)
+        sweep_ = Tcl_CreateTimerHandler(kSweepMs, onSweep, this);
     const std::lock_guard<std::mutex> lock(numbers_->mutex);
-    numbers_->open.insert(number);
+    numbers_->open[number] = tracked;
     return number;
 }
 

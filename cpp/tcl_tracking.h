@@ -6,14 +6,23 @@
 #include <tcl.h>
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
-#include <set>
+#include <vector>
 
 namespace uds {
 
 class ChannelTracking {
 public:
+    // With an interpreter, also channels whose end Tcl tells nobody are seen to be
+    // closed, a moment later: those that were unregistered from it while Tcl was
+    // writing what they had buffered.
+    explicit ChannelTracking(Tcl_Interp *interp = nullptr) : interp_(interp) {}
+    ~ChannelTracking();
+    ChannelTracking(const ChannelTracking &) = delete;
+    ChannelTracking &operator=(const ChannelTracking &) = delete;
+
     // The number stands for this channel until it is closed, and what was written
     // to it has been sent. `closed` is called with it then, in the thread that
     // closes, also in a forked child.
@@ -24,15 +33,19 @@ public:
 private:
     // A tracked channel may move to another thread and be closed there, or
     // outlive the interpreter: both sides share this.
+    struct Tracked;
     struct Numbers {
         std::mutex mutex;
-        std::set<int> open;
+        std::map<int, Tracked *> open;
     };
-    struct Tracked;
     static void onClose(void *tracked);
     static void onTimer(void *tracked);
+    static void onSweep(void *tracking);
     static void finish(Tracked *tracked);
+    std::vector<Tracked *> ended() const;
 
+    Tcl_Interp *interp_;
+    Tcl_TimerToken sweep_ = nullptr;
     std::shared_ptr<Numbers> numbers_ = std::make_shared<Numbers>();
     int next_ = 0;
 };
