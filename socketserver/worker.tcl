@@ -29,7 +29,7 @@ namespace eval socketserver::worker {
     # Whether it waits for connections: not while one more would go beyond
     # -concurrency, or once taking is over.
     variable watching 0
-    # It could not take one, for lack of a descriptor, and tries again later.
+    # It takes none for a moment: others have their turn, or it lacks a descriptor.
     variable resting 0
     # The last attempt to take one failed.
     variable troubled 0
@@ -333,7 +333,16 @@ proc socketserver::worker::Take {} {
     variable turnMs
     set until [expr {[::socketserver::Now] + $turnMs}]
     while {$state eq "ready" && [dict size $open] < $setting(-concurrency) && [TakeOne]} {
-        if {$setting(-concurrency) > 1 || [::socketserver::Now] >= $until} break
+        if {$setting(-concurrency) > 1} {
+            GiveWay
+            break
+        }
+        if {[::socketserver::Now] >= $until} {
+            # What the parent has said goes first.
+            Rest 1
+            after 0 [list ::socketserver::worker::Rest 0]
+            break
+        }
     }
     Watch
 }
