@@ -334,7 +334,6 @@ proc socketserver::worker::Take {} {
     set until [expr {[::socketserver::Now] + $turnMs}]
     while {$state eq "ready" && [dict size $open] < $setting(-concurrency) && [TakeOne]} {
         if {$setting(-concurrency) > 1} {
-            GiveWay
             break
         }
         if {[::socketserver::Now] >= $until} {
