@@ -115,6 +115,14 @@ int countsCommand(const Call &call) {
         newList({number(totals.taken), number(totals.done), Tcl_NewIntObj(totals.taking)}));
 }
 
+int leadCommand(const Call &call) {
+    std::shared_ptr<Scoreboard> board;
+    int index = 0;
+    if (getBoardAndSlot(call, board, index) != TCL_OK)
+        return TCL_ERROR;
+    return call.answer(number(leadOf(*board, index)));
+}
+
 // {mean p50 p99}: microseconds in the queue.
 int waitsCommand(const Call &call) {
     std::shared_ptr<Scoreboard> board;
@@ -360,6 +368,7 @@ std::vector<Command> poolCommands() {
         {"socketserver::BoardClose", {}, 1, 1, "board", closeCommand},
         {"socketserver::BoardSlot", {}, 2, 2, "board slot", slotCommand},
         {"socketserver::BoardCounts", {}, 1, 1, "board", countsCommand},
+        {"socketserver::BoardLead", {}, 2, 2, "board slot", leadCommand},
         {"socketserver::BoardWaits", {}, 1, 1, "board", waitsCommand},
         {"socketserver::BoardFold", {}, 2, 2, "board slot", foldCommand},
         {"socketserver::BoardAsk", {}, 3, 3, "board onTake onDone", askCommand},

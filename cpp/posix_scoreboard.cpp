@@ -119,6 +119,20 @@ Totals totalsOf(const Scoreboard &board) {
     return totals;
 }
 
+uint64_t leadOf(const Scoreboard &board, int number) {
+    const Slot &own = board.slot(number);
+    const uint64_t mine = own.taken.load(kRelaxed) - own.done.load(kRelaxed);
+    uint64_t fewest = mine;
+    for (int i = 1; i < board.used(); ++i) {
+        const Slot &slot = board.slot(i);
+        const uint64_t done = slot.done.load(kRelaxed);
+        const uint64_t taken = slot.taken.load(kRelaxed);
+        if (slot.beatMicros.load(kRelaxed) != 0 && taken - done < fewest)
+            fewest = taken - done;
+    }
+    return mine - fewest;
+}
+
 std::vector<uint64_t> waitsOf(const Scoreboard &board, const std::vector<double> &shares) {
     std::array<uint64_t, kWaitBuckets> sums{};
     uint64_t all = 0;

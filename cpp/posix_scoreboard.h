@@ -70,6 +70,8 @@ struct Totals {
     int taking = 0; // slots whose counts may be behind the queue
 };
 Totals totalsOf(const Scoreboard &board);
+// How many connections more this slot's worker has than the one with the fewest.
+uint64_t leadOf(const Scoreboard &board, int number);
 // How long connections waited in the queue: at most so long for each of these
 // shares (0.5 for the median) of them.
 std::vector<uint64_t> waitsOf(const Scoreboard &board, const std::vector<double> &shares);

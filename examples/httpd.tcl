@@ -87,7 +87,7 @@ proc httpd::handle {channel address port} {
 
 # And this before the first one.
 proc httpd::begin {number} {
-    set ::http1::abortCmd socketserver::Hangup
+    set ::http1::abortCmd {socketserver::worker hangup}
     socketserver::worker onstop http1::drain
 }
 

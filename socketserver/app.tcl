@@ -6,6 +6,8 @@
 namespace eval socketserver {
     # -option value ...; kept in the fork server, asked for by the pool.
     variable appOptions [dict create]
+    # argv0, argv and argc as it has left them.
+    variable appArguments {}
 }
 
 # socketserver::configure ?-option value ...? --
@@ -34,6 +36,9 @@ proc socketserver::LoadApp {options} {
         }
         uplevel #0 ${-preload}
     }
+    variable appArguments [lmap name {argv0 argv argc} {
+        expr {[info exists ::$name] ? [set ::$name] : ""}
+    }]
     CompileForWorkers
 }
 

@@ -79,6 +79,13 @@ oo::class create socketserver::Generation {
         return
     }
 
+    # Standard output and error of the fork server are another file now.
+    method reopen {file} {
+        if {$state eq "ready"} {
+            $server eval [list unix_process::Redirect $file]
+        }
+    }
+
     # What the application wants.
     method appOptions {} {
         return [$server eval ::socketserver::AppOptions]

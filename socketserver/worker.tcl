@@ -33,6 +33,8 @@ namespace eval socketserver::worker {
     variable resting 0
     # The last attempt to take one failed.
     variable troubled 0
+    # Connections that a worker may have more than another one before it waits.
+    variable mostAhead 4
     # How long connections are taken and served before other events get their turn.
     variable turnMs 20
     # Connections that are open: number -> {channel claim}
@@ -56,6 +58,8 @@ namespace eval socketserver::worker {
         ready     ::socketserver::worker::IsReady
         stopping  ::socketserver::worker::IsStopping
         onstop    ::socketserver::worker::OnStop
+        log       ::socketserver::worker::Log
+        hangup    ::socketserver::worker::HangUp
         redeliver ::socketserver::worker::Redeliver
     }
 }
@@ -116,6 +120,20 @@ proc socketserver::worker::OnStop {args} {
     return $onStopCmd
 }
 
+# log level message: to the pool's log.
+proc socketserver::worker::Log {level message} {
+    CheckWorker
+    Tell log [::socketserver::options::Check -loglevel $level] $message
+    return
+}
+
+# Ends a connection without waiting for its client: what it has not read is lost.
+# The handler sees an end of file, or an error, and closes the channel.
+proc socketserver::worker::HangUp {channel} {
+    CheckWorker
+    ::socketserver::Hangup $channel
+}
+
 # Gives a connection, of which nothing has been read, to another worker.
 proc socketserver::worker::Redeliver {channel} {
     variable setting
@@ -144,6 +162,7 @@ proc socketserver::worker::Main {} {
     array set setting [forkserver::child args]
     array set setting $setting(options)
     set setting(pid) [pid]
+    lassign $::socketserver::appArguments ::argv0 ::argv ::argc
     variable link [forkserver::Link new [forkserver::child socket]]
     variable started [::socketserver::Now]
     chan event [$link channel] readable ::socketserver::worker::Listen
@@ -232,6 +251,7 @@ proc socketserver::worker::Listen {} {
 }
 
 proc socketserver::worker::Obey {verb args} {
+    variable setting
     switch -- $verb {
         retire {
             Retire ""
@@ -240,7 +260,9 @@ proc socketserver::worker::Obey {verb args} {
             Leave
         }
         reopen {
-            unix_process::Redirect [lindex $args 0]
+            if {[catch {unix_process::Redirect [lindex $args 0]} message]} {
+                Tell log error "worker $setting(number): $message"
+            }
         }
     }
 }
@@ -334,6 +356,7 @@ proc socketserver::worker::Take {} {
     set until [expr {[::socketserver::Now] + $turnMs}]
     while {$state eq "ready" && [dict size $open] < $setting(-concurrency) && [TakeOne]} {
         if {$setting(-concurrency) > 1} {
+            GiveWay
             break
         }
         if {[::socketserver::Now] >= $until} {
@@ -344,6 +367,18 @@ proc socketserver::worker::Take {} {
         }
     }
     Watch
+}
+
+# Connections that stay are to be spread over the workers: who has taken one goes to
+# the end of the row, and who has many more than another lets that one wake up.
+proc socketserver::worker::GiveWay {} {
+    variable setting
+    variable mostAhead
+    ::socketserver::WakeOne $setting(receiver)
+    if {[::socketserver::BoardLead $setting(board) $setting(number)] > $mostAhead} {
+        Rest 1
+        after 1 ::socketserver::worker::Rest 0
+    }
 }
 
 proc socketserver::worker::TakeOne {} {

@@ -88,6 +88,27 @@ oo::define socketserver::pool {
         my Log notice "drained"
     }
 
+    # Makes a file the standard output and error of fork servers and workers, after
+    # a log was renamed. The workers that a fork server was making meanwhile are known
+    # a moment later.
+    method reopen {file} {
+        my CheckUp reopen
+        set file [file normalize $file]
+        foreach each $generations {
+            $each reopen $file
+        }
+        after 0 [namespace code [list my ReopenInWorkers $file]]
+        return
+    }
+
+    method ReopenInWorkers {file} {
+        if {$table ne ""} {
+            foreach number [$table numbers] {
+                my TellWorker $number reopen $file
+            }
+        }
+    }
+
     # ---- stopping ------------------------------------------------------------
 
     # stop ?-graceful bool? ?-wait bool?

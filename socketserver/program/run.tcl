@@ -4,7 +4,6 @@
 
 oo::class create socketserver::program::Pool {
     superclass ::socketserver::pool
-    variable table generations
 
     # A daemon's starter waits for the workers.
     method Hook {name args} {
@@ -12,24 +11,6 @@ oo::class create socketserver::program::Pool {
             unix_process::ready
         }
         next $name {*}$args
-    }
-
-    # Makes a file the standard output and error of fork servers and workers. The
-    # workers that a fork server was making meanwhile are known a moment later.
-    method reopen {file} {
-        foreach each $generations {
-            if {[$each state] eq "ready"} {
-                set server [set [info object namespace $each]::server]
-                $server eval [list unix_process::Redirect $file]
-            }
-        }
-        after 0 [namespace code [list my ReopenInWorkers $file]]
-    }
-
-    method ReopenInWorkers {file} {
-        foreach number [$table numbers] {
-            my TellWorker $number reopen $file
-        }
     }
 }
 
