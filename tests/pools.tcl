@@ -127,7 +127,7 @@ proc order {client script} {
 
 proc isOver {client {ms 10000}} {
     return [expr {![catch {
-        waitFor $ms {[gets $client] < 0 && [eof $client]}
+        waitFor $ms {[catch {gets $client} count] || [eof $client]}
     }]}]
 }
 
