@@ -1,8 +1,9 @@
 #!/usr/bin/env tclsh
 # Runs the suites, each in a process of its own, with the tclsh that runs this:
 #
-#   tclsh tests/all.tcl ?-deadline SECONDS? ?PATTERN?
+#   tclsh tests/all.tcl ?-deadline SECONDS? ?-jobs N? ?PATTERN?
 #
+# So many run at a time; the default is two a processor, since they mostly wait.
 # PATTERN names suites: "unix_sockets" is unix_sockets.test, "unix_*" is two.
 # A suite that crashes, hangs or ends without tcltest's summary is a failure.
 # The last line is "N passed, M failed" or "N passed, M failed, K skipped", and
@@ -19,31 +20,41 @@ set testDirectory [file dirname [file normalize [info script]]]
 
 # timeout(1) gives the suite a process group: at the deadline all of it is killed,
 # with whatever the suite has started.
-proc RunSuite {file deadline logFile} {
-    set began [clock milliseconds]
-    set status [catch {
-        exec -ignorestderr timeout --kill-after=5 $deadline [info nameofexecutable] $file \
-            -verbose {body error skip} < /dev/null > $logFile 2>@1
-    } message options]
+proc StartSuite {file deadline} {
+    close [file tempfile logFile]
+    # What a suite leaves running may hold its output open, but not this pipe.
+    set script {log=$1; shift; "$@" > "$log" 2>&1 < /dev/null; echo $?}
+    set channel [open |[list sh -c $script sh $logFile timeout --kill-after=5 $deadline \
+        [info nameofexecutable] $file -verbose {body error skip}] r]
+    chan configure $channel -blocking 0
+    chan event $channel readable [list SuiteEnded $channel $file $deadline $logFile \
+        [clock milliseconds]]
+    incr ::running
+}
+
+proc SuiteEnded {channel file deadline logFile began} {
+    set status [gets $channel]
+    if {$status eq "" && ![eof $channel]} {
+        return
+    }
+    incr ::running -1
+    close $channel
     set seconds [expr {([clock milliseconds] - $began) / 1000.0}]
-    return [list [HowItEnded $status $options $deadline] $seconds]
+    set outcome [Outcome [ReadLog $logFile] [HowItEnded $status $deadline]]
+    file delete $logFile
+    Show $file $outcome $seconds
+    set ::ended 1
 }
 
 # Empty when the process ended well.
-proc HowItEnded {status options deadline} {
-    if {$status == 0} {
-        return {}
-    }
-    lassign [dict get $options -errorcode] kind pid code
-    switch -- $kind {
-        CHILDKILLED { return "killed by $code" }
-        CHILDSTATUS {
-            if {$code in {124 137}} {
-                return "not done after $deadline s"
-            }
-            return "exit status $code"
+proc HowItEnded {status deadline} {
+    switch -- $status {
+        0 { return {} }
+        124 - 137 { return "not done after $deadline s" }
+        default {
+            return [expr {$status > 128 ? "killed by signal [expr {$status - 128}]" :
+                "exit status $status"}]
         }
-        default { return [dict get $options -errorinfo] }
     }
 }
 
@@ -109,30 +120,48 @@ proc Suites {pattern} {
     return [lsearch -all -inline -glob $files */[file rootname $pattern].test]
 }
 
-proc RunAll {files deadline} {
-    set totals [dict create passed 0 failed 0 skipped 0]
-    set allSkips {}
-    close [file tempfile logFile]
-    foreach file $files {
-        puts -nonewline [format "%-28s " [file tail $file]]
-        flush stdout
-        lassign [RunSuite $file $deadline $logFile] ended seconds
-        set outcome [Outcome [ReadLog $logFile] $ended]
-        dict with outcome {
-            puts [format "%4d passed, %d failed, %d skipped  (%.1f s)" \
-                $passed $failed $skipped $seconds]
-            puts -nonewline [join [lmap note $notes {string cat "    " $note \n}] {}]
-        }
-        foreach name {passed failed skipped} {
-            dict incr totals $name [dict get $outcome $name]
-        }
-        lappend allSkips {*}[dict get $outcome skips]
+set running 0
+set totals [dict create passed 0 failed 0 skipped 0]
+set allSkips {}
+
+proc Show {file outcome seconds} {
+    dict with outcome {
+        puts [format "%-28s %4d passed, %d failed, %d skipped  (%.1f s)" [file tail $file] \
+            $passed $failed $skipped $seconds]
+        puts -nonewline [join [lmap note $notes {string cat "    " $note \n}] {}]
     }
-    file delete $logFile
-    foreach skip $allSkips {
+    flush stdout
+    foreach name {passed failed skipped} {
+        dict incr ::totals $name [dict get $outcome $name]
+    }
+    lappend ::allSkips {*}[dict get $outcome skips]
+}
+
+# The suites that take longest first, or one of them would run alone at the end.
+proc InOrder {files} {
+    return [lsort -decreasing -command {apply {{a b} {
+        expr {[file size $a] - [file size $b]}
+    }}} $files]
+}
+
+proc RunAll {files deadline jobs} {
+    foreach file [InOrder $files] {
+        while {$::running >= $jobs} {
+            vwait ::ended
+        }
+        StartSuite $file $deadline
+    }
+    while {$::running > 0} {
+        vwait ::ended
+    }
+    foreach skip [lsort $::allSkips] {
         puts "skipped: $skip"
     }
-    return $totals
+    return $::totals
+}
+
+proc Processors {} {
+    return [expr {[catch {exec nproc} count] ? 1 : $count}]
 }
 
 proc Summary {totals} {
@@ -146,17 +175,17 @@ proc Summary {totals} {
 }
 
 proc Main {arguments} {
-    set usage "?-deadline SECONDS? ?PATTERN?"
-    set options [cmdline::getoptions arguments {
-        {deadline.arg 300 "seconds that a suite may take"}
-    } $usage]
+    set usage "?-deadline SECONDS? ?-jobs N? ?PATTERN?"
+    set declared {{deadline.arg 300 "seconds that a suite may take"}}
+    lappend declared [list jobs.arg [expr {2 * [Processors]}] "suites at a time"]
+    set options [cmdline::getoptions arguments $declared $usage]
     set pattern [expr {[llength $arguments] ? [lindex $arguments 0] : "*"}]
     set files [Suites $pattern]
     if {$files eq {}} {
         puts stderr "no suite is called \"$pattern\" in $::testDirectory"
         exit 1
     }
-    set totals [RunAll $files [dict get $options deadline]]
+    set totals [RunAll $files [dict get $options deadline] [dict get $options jobs]]
     puts [Summary $totals]
     exit [expr {[dict get $totals failed] > 0 || [dict get $totals passed] == 0}]
 }
