@@ -17,8 +17,12 @@ constexpr short kAsked = POLLIN | POLLOUT | POLLPRI;
 
 void Poller::watch(int fd, short events) {
     Watch &watch = watches_[fd];
-    alwaysReady_ -= watch.alwaysReady;
-    watch = Watch{events, false};
+    // Tcl asks for the same again after each read. What was just reported needs no
+    // new look; anything else may have been closed and its number used again.
+    if (watch.events == events && watch.attached && watch.readyIn == waits_)
+        return;
+    alwaysReady_ -= std::exchange(watch.alwaysReady, false);
+    watch.events = events;
     if (epoll_ && !attach(fd, watch))
         epoll_.reset();
 }
@@ -35,11 +39,14 @@ void Poller::forget(int fd) {
 void Poller::wakeOne(int fd) {
     wakesOne_.insert(fd);
     const auto found = watches_.find(fd);
-    if (found != watches_.end())
-        watch(fd, found->second.events);
+    if (found == watches_.end())
+        return;
+    found->second.attached = false;
+    watch(fd, found->second.events);
 }
 
 std::vector<Poller::Ready> Poller::wait(int timeoutMs) {
+    ++waits_;
     return epoll_ || open() ? waitInEpoll(timeoutMs) : waitInPoll(timeoutMs);
 }
 
@@ -54,12 +61,10 @@ void Poller::reset(bool keepWatching) {
 
 // An error or a hang-up is shown as everything that was asked for, so that
 // whoever waits finds out by trying.
-void Poller::collect(std::vector<Ready> &ready, int fd, short happened) {
-    const auto found = watches_.find(fd);
-    if (found == watches_.end())
-        return;
+void Poller::collect(std::vector<Ready> &ready, int fd, Watch &watch, short happened) const {
+    watch.readyIn = waits_;
     const bool broken = (happened & ~kAsked) != 0;
-    const short events = broken ? found->second.events : happened & found->second.events;
+    const short events = broken ? watch.events : happened & watch.events;
     if (events != 0)
         ready.push_back({fd, events});
 }
@@ -75,7 +80,7 @@ std::vector<Poller::Ready> Poller::waitInPoll(int timeoutMs) {
         if ((each.revents & POLLNVAL) != 0)
             forget(each.fd); // closed without a word
         else if (each.revents != 0)
-            collect(ready, each.fd, each.revents);
+            collect(ready, each.fd, watches_.find(each.fd)->second, each.revents);
     return ready;
 }
 
@@ -84,6 +89,14 @@ std::vector<Poller::Ready> Poller::waitInPoll(int timeoutMs) {
 namespace {
 
 constexpr int kBatch = 128;
+
+uint64_t tagOf(int fd, uint32_t generation) {
+    return static_cast<uint64_t>(generation) << 32 | static_cast<uint32_t>(fd);
+}
+
+int descriptorIn(uint64_t tag) {
+    return static_cast<int>(tag & 0xffffffffU);
+}
 
 } // namespace
 
@@ -97,6 +110,7 @@ bool Poller::open() {
     epoll_ = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
     for (auto &[fd, each] : watches_) {
         alwaysReady_ -= std::exchange(each.alwaysReady, false);
+        each.attached = false;
         if (epoll_ && !attach(fd, each))
             epoll_.reset();
     }
@@ -107,13 +121,17 @@ bool Poller::open() {
 bool Poller::attach(int fd, Watch &watch) {
     epoll_event event{};
     event.events = static_cast<uint32_t>(watch.events);
-    event.data.fd = fd;
-    if (wakesOne_.count(fd) > 0) {
+    event.data.u64 = tagOf(fd, watch.generation);
+    if (wakesOne_.count(fd) > 0 && (watch.events & POLLPRI) == 0) {
         event.events |= EPOLLEXCLUSIVE; // which the kernel lets nobody modify
         detach(fd);
+    } else if (watch.attached && ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) == 0) {
+        return true;
     }
-    // The number may be known from a descriptor that was closed meanwhile.
-    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0)
+    watch.generation = ++generation_;
+    event.data.u64 = tagOf(fd, watch.generation);
+    watch.attached = ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
+    if (watch.attached)
         return true;
     if (errno == EEXIST)
         return ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) == 0;
@@ -138,9 +156,12 @@ std::vector<Poller::Ready> Poller::waitInEpoll(int timeoutMs) {
     const int count = ::epoll_wait(epoll_.get(), events, kBatch, ready.empty() ? timeoutMs : 0);
     bool stale = false;
     for (int i = 0; i < count; ++i) {
-        const int fd = events[i].data.fd;
-        stale = stale || watches_.count(fd) == 0;
-        collect(ready, fd, static_cast<short>(events[i].events));
+        const int fd = descriptorIn(events[i].data.u64);
+        const auto found = watches_.find(fd);
+        if (found != watches_.end() && events[i].data.u64 == tagOf(fd, found->second.generation))
+            collect(ready, fd, found->second, static_cast<short>(events[i].events));
+        else
+            stale = true;
     }
     // A descriptor that was closed while a copy of it lives in another
     // process cannot be taken out of an epoll instance any more.

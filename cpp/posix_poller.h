@@ -7,6 +7,7 @@
 
 #include "posix_fd.h"
 
+#include <cstdint>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -36,13 +37,16 @@ public:
 
 private:
     struct Watch {
-        short events;
-        bool alwaysReady;
+        short events = 0;
+        bool alwaysReady = false;
+        bool attached = false;   // the instance has it, unless it was closed meanwhile
+        uint32_t generation = 0; // tells it from what had the number before
+        uint64_t readyIn = 0;    // the last wait that reported it
     };
     bool open();
     bool attach(int fd, Watch &watch);
     void detach(int fd);
-    void collect(std::vector<Ready> &ready, int fd, short happened);
+    void collect(std::vector<Ready> &ready, int fd, Watch &watch, short happened) const;
     std::vector<Ready> waitInEpoll(int timeoutMs);
     std::vector<Ready> waitInPoll(int timeoutMs);
 
@@ -50,6 +54,8 @@ private:
     std::unordered_map<int, Watch> watches_;
     std::unordered_set<int> wakesOne_;
     int alwaysReady_ = 0;
+    uint32_t generation_ = 0;
+    uint64_t waits_ = 0;
 };
 
 } // namespace uds

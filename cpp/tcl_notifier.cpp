@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <climits>
 #include <cstring>
 #include <map>
@@ -52,7 +53,7 @@ std::mutex alertMutex;
 std::unordered_set<void *> initialized;
 Notifier *installer = nullptr;
 bool installed = false;
-bool forked = false; // by us: Tcl's own notifier is of no use any more
+bool forked = false; // Tcl's own notifier is of no use any more
 
 short pollEvents(int mask) {
     return static_cast<short>(((mask & TCL_READABLE) ? POLLIN : 0) |
@@ -90,9 +91,12 @@ struct FileEvent {
 int serveFileEvent(Tcl_Event *event, int flags) {
     if ((flags & TCL_FILE_EVENTS) == 0)
         return 0;
-    // The handler may have been replaced or deleted since the event was queued.
-    const auto found = notifier().handlers.find(reinterpret_cast<FileEvent *>(event)->fd);
-    if (found == notifier().handlers.end())
+    // The handler may have been replaced or deleted since the event was queued, or
+    // the notifier with all of them.
+    if (!threadNotifier)
+        return 1;
+    const auto found = threadNotifier->handlers.find(reinterpret_cast<FileEvent *>(event)->fd);
+    if (found == threadNotifier->handlers.end())
         return 1;
     FileHandler &handler = found->second;
     const int mask = handler.readyMask & handler.mask;
@@ -174,15 +178,17 @@ void alertNotifier(void *clientData) {
     const bool known = initialized.count(clientData) > 0;
     Notifier *target = known ? static_cast<Notifier *>(clientData) : installer;
     const char byte = 0;
-    // A full pipe wakes the thread as well.
+    // A full pipe wakes the thread as well. A signal handler may be what calls this.
+    const int before = errno;
     if (target && target->alert.writer && ::write(target->alert.writer.get(), &byte, 1) < 0)
-        return;
+        errno = before;
 }
 
 // For a fork that is not ours (TclX) in a process that uses this notifier:
 // parent and child must not share an epoll instance, nor the pipe.
 void unshareAfterFork() {
     new (&alertMutex) std::mutex; // as in startChildNotifier
+    forked = true;
     if (!threadNotifier)
         return;
     Notifier &own = *threadNotifier;
@@ -214,7 +220,7 @@ void install() {
 // ---- changing ----------------------------------------------------------------
 
 Error cannotChange(const char *kind, const std::string &reason) {
-    return processError(kind, "couldn't change the notifier", reason, "");
+    return processError(kind, "couldn't change the notifier", reason, std::to_string(::getpid()));
 }
 
 // Tcl's server sockets and connections that are being made watch their
@@ -234,13 +240,28 @@ Status checkChannels(Tcl_Interp *interp) {
         Tcl_DStringFree(&connecting);
     });
     if (!bad.empty())
-        return cannotChange("CHANNEL", "\"" + bad + "\" is a server socket, or not connected yet");
+        return processError("CHANNEL", "couldn't change the notifier",
+                            "\"" + bad + "\" is a server socket, or not connected yet", bad);
+    return Nothing{};
+}
+
+// A thread that has been joined may be listed for a moment yet.
+Status checkThreads(int most) {
+    constexpr int kTries = 200;
+    constexpr useconds_t kPauseUs = 1000;
+    for (int i = 0; i < kTries && threadCount() > most; ++i)
+        ::usleep(kPauseUs);
+    if (threadCount() > most)
+        return cannotChange("THREADS", "this process has more than one thread");
     return Nothing{};
 }
 
 // Has a channel's driver watch what its handlers want, with the notifier that
-// is in place now; or nothing.
+// is in place now; or nothing. A channel without a descriptor needs no notifier,
+// and may be a script's: that is not bothered.
 void watchChannel(Tcl_Channel channel, bool watch) {
+    if (!descriptorOf(channel, TCL_READABLE) && !descriptorOf(channel, TCL_WRITABLE))
+        return;
     const Tcl_Channel top = Tcl_GetTopChannel(channel);
     if (!watch) {
         Tcl_ChannelWatchProc(Tcl_GetChannelType(top))(Tcl_GetChannelInstanceData(top), 0);
@@ -373,11 +394,14 @@ Status useOwnNotifier(Tcl_Interp *interp) {
     if (installed)
         return Nothing{};
     Status status = checkChannels(interp);
+    if (status)
+        status = checkThreads(2); // one may be the notifier's
+    if (status) {
+        stopNotifierThread();
+        status = checkThreads(1);
+    }
     if (!status)
         return status;
-    stopNotifierThread();
-    if (threadCount() > 1)
-        return cannotChange("THREADS", "this process has more than one thread");
     changeNotifier(interp, [] {
         installer = &notifier();
         install();
@@ -391,10 +415,10 @@ Status useDefaultNotifier(Tcl_Interp *interp) {
     if (forked)
         return cannotChange("FORKED", "Tcl's own one is its parent's in a forked process");
     Status status = checkChannels(interp);
+    if (status)
+        status = checkThreads(1);
     if (!status)
         return status;
-    if (threadCount() > 1)
-        return cannotChange("THREADS", "this process has more than one thread");
     changeNotifier(interp, [] {
         Tcl_NotifierProcs tclsOwn{};
         Tcl_SetNotifier(&tclsOwn);
