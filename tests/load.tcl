@@ -12,6 +12,8 @@
 #                          pids of the workers that are in one of these states
 #   forkServerOf SERVER    pid of the fork server that was started last
 #   processesOf SERVER     {pid state ...} of all that came from it, also after its end
+#   livingOf SERVER        pids of those that are no zombies: those of the processes whose
+#                          parent has died are init's to bury, which may take its time
 #   endDemo SERVER         kills all of them
 #   untilDemo SERVER EXPR ?MS?
 #                          waits until it is true; in it, $served is "demo stats" served
@@ -276,14 +278,18 @@ proc processesOf {server} {
     return $found
 }
 
+proc livingOf {server} {
+    return [dict keys [dict filter [processesOf $server] script {pid state} {
+        expr {$state ne "Z"}
+    }]]
+}
+
 proc endDemo {server} {
-    set found [processesOf $server]
-    while {[dict size [dict filter $found script {pid state} {expr {$state ne "Z"}}]] > 0} {
-        foreach pid [dict keys $found] {
+    while {[set pids [livingOf $server]] ne ""} {
+        foreach pid $pids {
             catch {unix_process::kill $pid SIGKILL}
         }
         after 5
-        set found [processesOf $server]
     }
     reap $server
     return
