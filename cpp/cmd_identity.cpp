@@ -16,19 +16,6 @@ Error valueError(const std::string &what, const std::string &value, const std::s
     return processError("VALUE", "bad " + what + " \"" + value + "\"", "must be " + allowed, what);
 }
 
-// In real UTF-8: Tcl writes NUL and characters beyond 16 bits its own way.
-std::string toUtf8(Tcl_Obj *object) {
-    Tcl_Encoding utf8 = Tcl_GetEncoding(nullptr, "utf-8");
-    Tcl_Size length = 0;
-    const char *string = Tcl_GetStringFromObj(object, &length);
-    Tcl_DString buffer;
-    Tcl_UtfToExternalDString(utf8, string, length, &buffer);
-    std::string bytes(Tcl_DStringValue(&buffer), static_cast<size_t>(Tcl_DStringLength(&buffer)));
-    Tcl_DStringFree(&buffer);
-    Tcl_FreeEncoding(utf8);
-    return bytes;
-}
-
 Tcl_Obj *fromUtf8(const std::string &bytes) {
     Tcl_Encoding utf8 = Tcl_GetEncoding(nullptr, "utf-8");
     Tcl_DString buffer;

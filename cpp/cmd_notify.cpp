@@ -7,19 +7,6 @@ namespace uds {
 
 namespace {
 
-// In real UTF-8, as the manager wants it.
-std::string toUtf8(Tcl_Obj *object) {
-    Tcl_Encoding utf8 = Tcl_GetEncoding(nullptr, "utf-8");
-    Tcl_Size length = 0;
-    const char *string = Tcl_GetStringFromObj(object, &length);
-    Tcl_DString buffer;
-    Tcl_UtfToExternalDString(utf8, string, length, &buffer);
-    std::string bytes(Tcl_DStringValue(&buffer), static_cast<size_t>(Tcl_DStringLength(&buffer)));
-    Tcl_DStringFree(&buffer);
-    Tcl_FreeEncoding(utf8);
-    return bytes;
-}
-
 int notifyCommand(const Call &call) {
     const std::string state = toUtf8(call.arguments[0]);
     if (state.empty() || state.find('\0') != state.npos)

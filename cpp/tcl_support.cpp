@@ -59,6 +59,18 @@ Tcl_Obj *fromSystem(const std::string &bytes) {
     return object;
 }
 
+std::string toUtf8(Tcl_Obj *object) {
+    Tcl_Encoding utf8 = Tcl_GetEncoding(nullptr, "utf-8");
+    Tcl_Size length = 0;
+    const char *string = Tcl_GetStringFromObj(object, &length);
+    Tcl_DString buffer;
+    Tcl_UtfToExternalDString(utf8, string, length, &buffer);
+    std::string bytes(Tcl_DStringValue(&buffer), static_cast<size_t>(Tcl_DStringLength(&buffer)));
+    Tcl_DStringFree(&buffer);
+    Tcl_FreeEncoding(utf8);
+    return bytes;
+}
+
 Tcl_Obj *newString(const std::string &utf) {
     return Tcl_NewStringObj(utf.data(), static_cast<Tcl_Size>(utf.size()));
 }

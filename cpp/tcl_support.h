@@ -39,6 +39,8 @@ int fail(Tcl_Interp *interp, const Error &error);
 // The bytes that a system call gets for this string, and back.
 std::string toSystem(Tcl_Obj *object);
 Tcl_Obj *fromSystem(const std::string &bytes);
+// In real UTF-8: Tcl writes NUL and characters beyond 16 bits its own way.
+std::string toUtf8(Tcl_Obj *object);
 Tcl_Obj *newString(const std::string &utf);
 Tcl_Obj *newList(std::initializer_list<Tcl_Obj *> elements);
 std::string text(Tcl_Obj *object);
