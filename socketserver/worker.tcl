@@ -10,6 +10,7 @@
 #       retiring reason          it takes no more connections, and ends by itself
 #       claimed N | released N   it serves a connection, or has ended that (-maxpersource)
 #       refused reason           it has closed a connection without serving it
+#       cut N                    it ends at once, and so many connections with it
 #       redeliver                with a connection: for another worker
 #       log level message
 #   parent to worker
@@ -252,11 +253,13 @@ proc socketserver::worker::Listen {} {
 
 proc socketserver::worker::Obey {verb args} {
     variable setting
+    variable open
     switch -- $verb {
         retire {
             Retire ""
         }
         quit {
+            Tell cut [dict size $open]
             Leave
         }
         reopen {

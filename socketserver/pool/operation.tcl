@@ -72,7 +72,7 @@ oo::define socketserver::pool {
     }
 
     method DrainedIfDone {} {
-        if {[dict exists $timers drain]} {
+        if {$state ne "draining" || [dict exists $timers drain]} {
             return
         }
         if {[my HasWork]} {

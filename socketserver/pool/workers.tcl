@@ -74,6 +74,9 @@ oo::define socketserver::pool {
                 dict set counters refused [my Increased [dict get $counters refused] \
                     [lindex $words 0] 1]
             }
+            cut {
+                dict incr counters cut [lindex $words 0]
+            }
             redeliver {
                 lappend waiting {*}$descriptors
                 dict incr counters redelivered [llength $descriptors]
