@@ -722,6 +722,12 @@ verb test-tcl9 {{pattern *}} "?PATTERN?" "suites on Tcl 9, in a Debian 13 folder
     Conclude test-tcl9 [Step test-tcl9 {Tcl9 $pattern}]
 }
 
+verb notifier-conformance {{pattern *}} "?PATTERN?" "Tcl's own event tests on our notifier" {
+    Build
+    set command [list [info nameofexecutable] [file join $::root tests tcl_events.tcl] $pattern]
+    Conclude notifier-conformance [CountsOf [Stream $command]]
+}
+
 verb doc {} "" "formats the manual pages to build/doc" {
     puts [join [Doc] \n]
 }
@@ -758,7 +764,7 @@ proc Help {} {
     set lines {"usage: tclsh build.tcl VERB ?ARGUMENT ...?" ""}
     dict for {name entry} $::verbs {
         lassign $entry parameters usage summary
-        lappend lines [format "  %-28s %s" $usage $summary]
+        lappend lines [format "  %-32s %s" $usage $summary]
     }
     return [join $lines \n]
 }

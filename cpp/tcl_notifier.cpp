@@ -219,7 +219,7 @@ void install() {
 
 // ---- changing ----------------------------------------------------------------
 
-Error cannotChange(const char *kind, const std::string &reason) {
+Error refused(const char *kind, const std::string &reason) {
     return processError(kind, "couldn't change the notifier", reason, std::to_string(::getpid()));
 }
 
@@ -252,7 +252,7 @@ Status checkThreads(int most) {
     for (int i = 0; i < kTries && threadCount() > most; ++i)
         ::usleep(kPauseUs);
     if (threadCount() > most)
-        return cannotChange("THREADS", "this process has more than one thread");
+        return refused("THREADS", "this process has more than one thread");
     return Nothing{};
 }
 
@@ -413,7 +413,7 @@ Status useDefaultNotifier(Tcl_Interp *interp) {
     if (!installed)
         return Nothing{};
     if (forked)
-        return cannotChange("FORKED", "Tcl's own one is its parent's in a forked process");
+        return refused("FORKED", "Tcl's own one is its parent's in a forked process");
     Status status = checkChannels(interp);
     if (status)
         status = checkThreads(1);
