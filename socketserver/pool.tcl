@@ -40,13 +40,14 @@ oo::class create socketserver::pool {
     # waiting     connections that a worker gave back, while the queue is full
     # hasty       stopping at once: what waits is not served any more
     # timers      name -> id
+    # calls       commands of the user's that are running
     # lastTraffic what Traffic said at the end
     # predecessor, successor   the program that this one takes over from, and the
     #             one that is to take over: {object commands}; empty without
     variable given options owner state failure acceptor sender receiver board wake table \
         backoff generation generations next wanted calmSince counters shared tickDue isLate \
         waiting hasty timers began lastError lastTraffic control health predecessor successor \
-        renewalCode answers lastAnswer
+        renewalCode answers lastAnswer calls
 
     constructor {args} {
         set given [::socketserver::options::Merge [dict create] $args]
@@ -61,6 +62,7 @@ oo::class create socketserver::pool {
         set timers [dict create]
         set answers [dict create]
         set lastAnswer 0
+        set calls 0
         my Reset
     }
 
@@ -68,6 +70,15 @@ oo::class create socketserver::pool {
         if {$owner == [pid]} {
             my End
             set state stopped ;# wakes a method that waits
+        }
+    }
+
+    # A command that the pool calls may destroy it: once it has returned.
+    method destroy {} {
+        if {$calls > 0 && $owner == [pid]} {
+            my After destroy 10 {my destroy}
+        } else {
+            next
         }
     }
 
@@ -153,9 +164,11 @@ oo::class create socketserver::pool {
 
     # An error of the user's is no reason to stop half way.
     method CallUser {cmd args} {
+        incr calls
         if {[catch {uplevel #0 [list {*}$cmd {*}$args]} message failed]} {
             ::socketserver::Report $message $failed
         }
+        incr calls -1
     }
 
     method LimitReached {limit} {

@@ -211,10 +211,9 @@ oo::define socketserver::pool {
 
     # Lets go of everything, at once.
     method End {} {
-        foreach id [dict values $timers] {
-            after cancel $id
+        foreach name [dict keys [dict remove $timers destroy]] {
+            my Cancel $name
         }
-        set timers [dict create]
         if {[dict get $options -notify]} {
             ::socketserver::systemd::StopWatchdog
         }
