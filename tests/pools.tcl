@@ -14,7 +14,9 @@
 #   failureIn SERVER SCRIPT  {code message errorCode} of a script in the program
 #   hasLogged SERVER PATTERN
 #                          whether a line of its log matches
-#   dial SERVER ?NUMBER?   a client of its listener with this number, the first is 0
+#   addressOf SERVER ?NUMBER?
+#                          address of its listener with this number, the first is 0
+#   dial SERVER ?NUMBER?   a client of that listener
 #   tell CLIENT SCRIPT     evaluates SCRIPT in the worker that serves the client: its
 #                          result. There, $channel, $address and $port are the handler's
 #   order CLIENT SCRIPT    the same without waiting for the result
