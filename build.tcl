@@ -722,10 +722,10 @@ verb test-tcl9 {{pattern *}} "?PATTERN?" "suites on Tcl 9, in a Debian 13 folder
     Conclude test-tcl9 [Step test-tcl9 {Tcl9 $pattern}]
 }
 
-verb notifier-conformance {{pattern *}} "?PATTERN?" "Tcl's own event tests on our notifier" {
+verb test-tcl-events {{pattern *}} "?PATTERN?" "Tcl's own event tests on our notifier" {
     Build
     set command [list [info nameofexecutable] [file join $::root tests tcl_events.tcl] $pattern]
-    Conclude notifier-conformance [CountsOf [Stream $command]]
+    Conclude test-tcl-events [CountsOf [Stream $command]]
 }
 
 verb doc {} "" "formats the manual pages to build/doc" {
