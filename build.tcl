@@ -622,7 +622,7 @@ proc InstalledFiles {} {
     foreach file [Doc] {
         lappend files $file share/man/man[string index [file extension $file] 1]/[file tail $file]
     }
-    foreach file [glob -nocomplain -directory $::root examples/* README.md CHANGES.md] {
+    foreach file [glob -nocomplain -directory $::root doc/* examples/* README.md CHANGES.md] {
         lappend files $file share/doc/socketserver/[fileutil::stripPath $::root $file]
     }
     return $files
