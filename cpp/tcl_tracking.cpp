@@ -58,6 +58,11 @@ struct ChannelTracking::Tracked {
     int lookMs = 1;
 };
 
+struct ChannelTracking::LookEvent {
+    Tcl_Event header;
+    Tracked *tracked;
+};
+
 void ChannelTracking::onClose(void *tracked) {
     auto *own = static_cast<Tracked *>(tracked);
     const bool flushes = hasToFlush(own->channel);
@@ -66,9 +71,21 @@ void ChannelTracking::onClose(void *tracked) {
         own->channel = nullptr;
     }
     if (flushes)
-        Tcl_CreateTimerHandler(0, onTimer, own);
+        lookNext(own);
     else
         finish(own);
+}
+
+// Most often Tcl writes all of it before it returns to the script. That is seen
+// before any other event: a process that is killed meanwhile has served it.
+void ChannelTracking::lookNext(Tracked *tracked) {
+    auto *event = reinterpret_cast<LookEvent *>(Tcl_Alloc(sizeof(LookEvent)));
+    event->header.proc = [](Tcl_Event *header, int) {
+        onTimer(reinterpret_cast<LookEvent *>(header)->tracked);
+        return 1;
+    };
+    event->tracked = tracked;
+    Tcl_QueueEvent(&event->header, TCL_QUEUE_HEAD);
 }
 
 // Tcl closes the descriptor once all is written, and tells nobody.

@@ -34,11 +34,13 @@ private:
     // A tracked channel may move to another thread and be closed there, or
     // outlive the interpreter: both sides share this.
     struct Tracked;
+    struct LookEvent;
     struct Numbers {
         std::mutex mutex;
         std::map<int, Tracked *> open;
     };
     static void onClose(void *tracked);
+    static void lookNext(Tracked *tracked);
     static void onTimer(void *tracked);
     static void onSweep(void *tracking);
     static void finish(Tracked *tracked);
