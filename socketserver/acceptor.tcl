@@ -4,19 +4,28 @@
 #   what the limits allow; at a limit, and while the system lacks something,
 #   accepting rests and clients wait in the listeners' backlogs.
 
+namespace eval socketserver {
+    # Connections accepted in one go, before other events get their turn.
+    variable batch 64
+    # Milliseconds between looks at a queue whose room causes no event.
+    variable lookMs 10
+}
+
 oo::class create socketserver::Acceptor {
     # listeners   {endpoint channel} of each
     # sender      the queue's sending end
     # board       the pool's scoreboard: who is being served
     # options     those of the pool
+    # limits      those that are set: maxqueue, connections, rate
+    # judges      each connection is looked at
     # owner       process that may accept: a forked copy must not
     # paused      why accepting rests; empty while it does not
-    # held        set while the pool does not want connections: user or drain
+    # held        set while nobody wants connections: start, user, drain or stop
+    # watching    connections cause events
     # resumeId    timer that ends the pause
     # overloaded  the limit that onLimit was told of last, until there is room again
     # bucket      of -maxrate, or empty
     # accepting   set meanwhile: a command that is asked may run the event loop
-    # muted       a listener was readable meanwhile
     # left        listeners at which somebody waits since the last attempt
     # claims      number of a connection -> {address time claimed 0|1}, with -maxpersource
     # sources     address -> connections in the pool
@@ -26,9 +35,9 @@ oo::class create socketserver::Acceptor {
     # onLimit     called with the limit when one is reached
     # onError     called with message and options of an error
     # finishCmd   called once every listener is closed
-    variable listeners sender board options owner paused held resumeId overloaded bucket \
-        accepting muted left claims sources lastClaim accepted errors refusals inPoolCmd onAccept \
-        onLimit onError finishCmd
+    variable listeners sender board options limits judges owner paused held watching resumeId \
+        overloaded bucket accepting left claims sources lastClaim accepted errors refusals \
+        inPoolCmd onAccept onLimit onError finishCmd
 
     constructor {senderChannel scoreboard poolOptions countCmd acceptCmd limitCmd errorCmd} {
         set listeners {}
@@ -46,8 +55,8 @@ oo::class create socketserver::Acceptor {
         set finishCmd ""
         set bucket ""
         set accepting 0
-        set muted 0
-        set left [dict create]
+        set watching 0
+        set left {}
         set sender $senderChannel
         set board $scoreboard
         set inPoolCmd $countCmd
@@ -58,15 +67,23 @@ oo::class create socketserver::Acceptor {
     }
 
     destructor {
-        if {$owner == [pid]} {
-            after cancel $resumeId
-            foreach listener [my Channels] {
-                close $listener
-            }
-        }
+        my letgo
         if {$bucket ne ""} {
             $bucket destroy
         }
+    }
+
+    # Also in a forked copy, where nothing of this goes on: the sockets are the
+    # owner's, and free when that lets go of them.
+    method letgo {} {
+        after cancel $resumeId
+        catch {chan event $sender writable {}} ;# the copy may be closed
+        foreach listener [my Channels] {
+            catch {close $listener}
+        }
+        set listeners {}
+        set left {}
+        set paused ""
     }
 
     # Options may change while connections come.
@@ -76,6 +93,12 @@ oo::class create socketserver::Acceptor {
         if {[dict get $options -maxrate] ne $before} {
             my FillBucket [dict get $options -maxrate]
         }
+        set limits [lmap {name isSet} [list maxqueue [expr {[my Limit -maxqueue] > 0}] \
+            connections [expr {[my MostConnections] > 0}] rate [expr {$bucket ne ""}]] {
+            if {!$isSet} continue
+            set name
+        }]
+        set judges [expr {[my Limit -acceptfilter] ne "" || [my Limit -maxpersource] > 0}]
         my Resume
     }
 
@@ -111,14 +134,15 @@ oo::class create socketserver::Acceptor {
 
     # ---- starting and stopping -----------------------------------------------
 
-    # The pool wants none (reason: user, drain, start), or wants them again.
     method hold {reason} {
         set held $reason
         my Watch
     }
 
+    # Connections are wanted (again).
     method release {} {
         set held ""
+        set finishCmd ""
         my Resume
     }
 
@@ -134,9 +158,15 @@ oo::class create socketserver::Acceptor {
         my End 65535 $cmd
     }
 
-    # Another process listens on the same sockets: only what was accepted here goes
-    # into the queue. The files of unix sockets stay; they are for the other process
-    # to own: {endpoint file ...}.
+    # Closes the listeners, at once if it can be: only what was accepted goes into
+    # the queue.
+    method stop {cmd} {
+        my End 0 $cmd
+        my EndNext 0
+    }
+
+    # The same, where another process listens on the same sockets. The files of unix
+    # sockets stay; they are for the other process to own: {endpoint file ...}.
     method abandon {cmd} {
         my End 0 $cmd
         return [concat {*}[lmap each $listeners {
@@ -148,26 +178,32 @@ oo::class create socketserver::Acceptor {
     method End {most cmd} {
         set finishCmd $cmd
         set held stop
-        after cancel $resumeId
         chan event $sender writable {}
         my Watch
-        set resumeId [after 0 [namespace code [list my EndNext $most]]]
+        my After 0 EndNext $most
     }
 
     method EndNext {most} {
-        foreach listener [my Channels] {
-            if {[catch {my TakeIn $listener $most} reason]} {
-                set reason empty ;# broken: there is nothing to be had from it
-            }
-            if {$reason ni {empty max}} {
-                set resumeId [after 20 [namespace code [list my EndNext $most]]]
-                return
-            }
-            close $listener
+        my After 20 EndNext $most
+        if {$accepting} {
+            return
+        }
+        set accepting 1
+        while {[llength $listeners] > 0 && [my Emptied [lindex $listeners 0 1] $most]} {
+            close [lindex $listeners 0 1]
             set listeners [lreplace $listeners 0 0]
         }
-        after cancel $resumeId
-        set resumeId [after 0 $finishCmd]
+        set accepting 0
+        if {[llength $listeners] == 0} {
+            set paused ""
+            after cancel $resumeId
+            uplevel #0 $finishCmd
+        }
+    }
+
+    # From a broken one there is nothing to be had.
+    method Emptied {listener most} {
+        return [expr {[catch {my TakeIn $listener $most} reason] || $reason in {empty max}}]
     }
 
     # ---- accepting -----------------------------------------------------------
@@ -177,94 +213,115 @@ oo::class create socketserver::Acceptor {
     }
 
     method Watch {} {
-        set wanted [expr {$held eq "" && $paused eq ""}]
+        set watching [expr {$held eq "" && $paused eq "" && !$accepting}]
         foreach listener [my Channels] {
             chan event $listener readable \
-                [expr {$wanted ? [namespace code [list my Readable $listener]] : ""}]
+                [expr {$watching ? [my Callback Readable $listener] : ""}]
         }
     }
 
-    # Never throws: Tcl would take the event away.
+    method Callback {args} {
+        return [list [namespace which my] {*}$args]
+    }
+
+    # Its only timer.
+    method After {ms args} {
+        after cancel $resumeId
+        set resumeId [after $ms [my Callback {*}$args]]
+    }
+
     method Readable {listener} {
         if {$owner != [pid]} {
-            return
+            my letgo ;# somebody else's fork has made this copy
+        } elseif {$accepting} {
+            my Watch
+        } else {
+            my Accept $listener
         }
-        if {$accepting} {
-            set muted 1
-            chan event $listener readable {}
-            return
-        }
+    }
+
+    # A batch from each. Never throws: Tcl would take the event away.
+    method Accept {args} {
         set accepting 1
-        try {
-            set reason [my AcceptSome $listener]
-        } on error {message failure} {
-            incr errors
-            {*}$onError $message $failure
+        set left $args
+        set reason empty
+        if {[catch {
+            while {$left ne "" && $held eq ""} {
+                set reason [my AcceptSome [lindex $left 0]]
+                if {$reason ni {max empty}} break
+                set left [lrange $left 1 end]
+            }
+        } message failure]} {
+            my NoteError $message $failure
             set reason error
-        } finally {
-            set accepting 0
         }
-        if {$muted} {
-            set muted 0
+        set accepting 0
+        if {$reason ni {max empty}} {
+            my Pause $reason
+        } elseif {!$watching} {
+            set paused ""
             my Watch
         }
-        if {$reason ni {max empty}} {
-            dict set left $listener 1
-            my Pause $reason
-        } else {
-            dict unset left $listener
+    }
+
+    # Told once for each time.
+    method NoteError {message failure} {
+        incr errors
+        if {$paused ne "error"} {
+            {*}$onError $message $failure
         }
     }
 
     # Accepts one batch; why it stopped.
     method AcceptSome {listener} {
-        lassign [my Room] room limit
-        if {$room <= 0} {
-            my NoteLimit $limit
-            return [my AtLimit $listener $limit]
+        set room $::socketserver::batch
+        if {$limits ne ""} {
+            lassign [my Room] room limit
+            if {$room <= 0} {
+                my NoteLimit $limit
+                return [my AtLimit $listener $limit]
+            }
         }
         set reason [my TakeIn $listener $room]
         if {$reason eq "full"} {
             my NoteLimit full
             return [my AtLimit $listener full]
         }
-        if {$overloaded ne "persource"} {
+        if {$overloaded ne "" && $overloaded ne "persource"} {
             set overloaded ""
         }
         return $reason
     }
 
     method TakeIn {listener most} {
-        if {[dict get $options -acceptfilter] ne "" || [dict get $options -maxpersource] > 0} {
+        if {$judges} {
             return [my LookAtEach $listener [expr {max(1, $most)}]]
         }
-        return [my HandOff $listener $most]
-    }
-
-    method HandOff {listener most} {
         set count [unix_sockets::handoff -max $most $listener $sender reason]
-        my Count $count
+        if {$count > 0} {
+            my Count $count
+        }
         return $reason
     }
 
     method Count {count} {
-        if {$count > 0} {
-            incr accepted $count
-            if {$bucket ne ""} {
-                $bucket use $count
-            }
-            {*}$onAccept
+        incr accepted $count
+        if {$bucket ne ""} {
+            $bucket use $count
         }
+        {*}$onAccept
     }
 
     # {count limit}: how many may come now, and which limit says so.
     method Room {} {
         set room $::socketserver::batch
         set limit ""
-        foreach {name free} [list \
-            maxqueue [my Free -maxqueue [expr {[my Limit -maxqueue] ? [my depth] : 0}]] \
-            connections [my FreeConnections] \
-            rate [expr {$bucket eq "" ? $room : [$bucket available [::socketserver::Now]]}]] {
+        foreach name $limits {
+            set free [switch -- $name {
+                maxqueue {expr {[my Limit -maxqueue] - [my depth]}}
+                connections {my FreeConnections}
+                rate {$bucket available [::socketserver::Now]}
+            }]
             if {$free < $room} {
                 set room $free
                 set limit $name
@@ -277,19 +334,19 @@ oo::class create socketserver::Acceptor {
         return [dict get $options $name]
     }
 
-    method Free {name used} {
-        set limit [my Limit $name]
-        return [expr {$limit == 0 ? $::socketserver::batch : $limit - $used}]
-    }
-
     # A process for each connection: there are no more connections than those.
-    method FreeConnections {} {
+    # 0 for no limit.
+    method MostConnections {} {
         set limit [my Limit -maxconnections]
         if {[my Limit -mode] eq "perconnection"} {
             set children [my Limit -maxchildren]
             set limit [expr {$limit == 0 ? $children : min($limit, $children)}]
         }
-        return [expr {$limit == 0 ? $::socketserver::batch : $limit - [{*}$inPoolCmd]}]
+        return $limit
+    }
+
+    method FreeConnections {} {
+        return [expr {[my MostConnections] - [{*}$inPoolCmd]}]
     }
 
     # ---- limits --------------------------------------------------------------
@@ -513,10 +570,12 @@ oo::class create socketserver::Acceptor {
 
     # ---- pausing -------------------------------------------------------------
 
+    # Until there is room, which is an event, or until the system may have what it
+    # lacked, which is none. Clients wait in the listeners' backlogs.
     method Pause {reason} {
+        set isNew [expr {$paused ne $reason}]
         set paused $reason
         my Watch
-        after cancel $resumeId
         set ms $::socketserver::retryMs
         switch -- $reason {
             rate {
@@ -529,35 +588,37 @@ oo::class create socketserver::Acceptor {
                     set ms 0
                 }
             }
-            maxqueue {
-                ::socketserver::BoardAsk $board 1 0
+            full - maxqueue {
+                if {$isNew} {
+                    chan event $sender writable [my Callback Retry]
+                    return
+                }
+                # The kernel counts differently: it has room, we have not.
                 set ms $::socketserver::lookMs
             }
-            full {
-                chan event $sender writable [namespace code {my Resume}]
-            }
         }
-        set resumeId [after $ms [namespace code {my Resume}]]
+        my After $ms Retry
     }
 
     # Once it finishes, the timer is that of EndNext.
     method Resume {} {
-        if {$finishCmd ne ""} {
-            return
+        if {$finishCmd eq "" && [llength $listeners] > 0} {
+            my After 0 Retry
         }
-        after cancel $resumeId
-        chan event $sender writable {}
-        set paused ""
-        my Watch
-        set resumeId [after 0 [namespace code {my Retry}]]
     }
 
     # A connection that was accepted before, and waits, is no event of its listener.
     method Retry {} {
-        foreach listener [dict keys $left] {
-            if {$held eq "" && $paused eq ""} {
-                my Readable $listener
-            }
+        after cancel $resumeId
+        if {$owner != [pid]} {
+            my letgo
+            return
+        }
+        chan event $sender writable {}
+        if {$accepting} {
+            my After $::socketserver::lookMs Retry
+        } elseif {$held eq ""} {
+            my Accept {*}$left
         }
     }
 }
