@@ -4,12 +4,13 @@
 #   forked worker, whose handler gets an ordinary channel. The manual is
 #   man/socketserver.man.
 #
-#   Two interfaces, on the same kind of queue: socketserver::socket for programs
-#   that fork their workers themselves (socket.tcl), and the class
-#   socketserver::pool, which keeps a number of workers running:
+#   Two interfaces: socketserver::socket for programs that fork their workers
+#   themselves (socket.tcl), and the class socketserver::pool, which keeps a number
+#   of workers running. Common to both are acceptor.tcl, the parent's way from the
+#   listeners to the queue, and handler.tcl, the worker's to the handler. The pool:
 #
 #     parent        pool.tcl and pool/: supervises, with table.tcl and backoff.tcl
-#                   acceptor.tcl: listeners -> queue, with listeners.tcl, bucket.tcl
+#                   listeners.tcl, bucket.tcl: what is accepted
 #                   control.tcl, health.tcl, report.tcl, log.tcl: for its operator
 #                   systemd.tcl: for the service manager
 #                   takeover.tcl: a new program in place of this one
@@ -30,8 +31,8 @@ namespace eval socketserver {
 }
 
 foreach part {
-    socket
-    options log bucket backoff table listeners acceptor app generation proxy worker
+    handler acceptor socket
+    options log bucket backoff table listeners app generation proxy worker
     report lines commands control health systemd takeover
     pool pool/start pool/crew pool/workers pool/renewal pool/operation pool/statistics
 } {

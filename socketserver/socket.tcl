@@ -14,18 +14,14 @@ namespace eval socketserver {
         # One namespace array per port, in the process that opened the port and
         # in all that were forked from it:
         #   owner      pid of the process that accepts
-        #   listener   its channel; empty in a worker, and once closed
+        #   acceptor   what accepts: an Acceptor; without listeners in a worker, and
+        #              once closed
         #   sender receiver   the ends of the queue
         #   life       channel that turns readable when the owner ends
         #   keeper     what the owner holds open for that; empty with a pidfd,
         #              "closed" in a worker
-        #   maxqueue   connections that may wait; 0 for what the kernel allows
-        #   accepted   connections accepted so far
-        #   paused     why accepting rests: full, descriptors, memory, inflight
-        #              or error; empty while it does not
-        #   resumeId   timer that ends the pause
-        #   closing    to be closed once its last connection is in the queue
         #   watcher    pid of the worker that watches the owner's life
+        #   watched    connections in the queue cause events
         #   troubled   the last attempt to take a connection failed
         #   handlers   command prefixes that wait for a connection, in order
     }
@@ -43,12 +39,8 @@ namespace eval socketserver {
     variable parentEnded 0
     variable finishing 0
 
-    # Connections accepted in one go, before other events get their turn.
-    variable batch 64
-    # Milliseconds between attempts while the system has nothing to give, and
-    # between looks at things that cause no event.
+    # Milliseconds between attempts while the system has nothing to give.
     variable retryMs 100
-    variable lookMs 10
 
     namespace ensemble create -command ::socketserver::socket -map {
         server       ::socketserver::Server
@@ -78,7 +70,7 @@ proc socketserver::Server {args} {
         [EndpointOf [dict get $options -host] $port]]
     try {
         set port [lindex [chan configure $listener -sockname] 2]
-        OpenQueue $port $listener [dict get $options -maxqueue]
+        OpenPort $port [dict get $options -maxqueue]
     } on error {message failure} {
         close $listener
         return -options $failure $message
@@ -86,7 +78,9 @@ proc socketserver::Server {args} {
     if {$port ni $ports} {
         lappend ports $port
     }
-    Listen $port
+    namespace upvar server $port state
+    $state(acceptor) add $port $listener
+    $state(acceptor) release
     return $port
 }
 
@@ -103,8 +97,11 @@ proc socketserver::Client {args} {
     }
     set port [FindPort [dict get $options -port]]
     namespace upvar server $port state
-    if {$state(owner) != [pid]} {
-        EnterWorker $port
+    set process [pid]
+    if {$state(owner) != $process && $state(watcher) != $process} {
+        BecomeWorker
+        set state(watcher) $process
+        WatchParent $port
     }
     lappend state(handlers) $handlerCmd
     NoteArmed
@@ -119,9 +116,11 @@ proc socketserver::Info {args} {
         {-port {}} 0 $args] options
     set port [FindPort [dict get $options -port]]
     namespace upvar server $port state
-    dict create port $port accepted $state(accepted) \
-        queued [unix_sockets::depth $state(sender)] \
-        paused [expr {$state(paused) ne ""}] reason $state(paused)
+    set accepting [$state(acceptor) statistics]
+    # Both limits of the queue look alike, and a port that closes does not pause.
+    set reason [string map {maxqueue full stop {}} [dict get $accepting paused]]
+    return [dict create port $port accepted [dict get $accepting accepted] \
+        queued [$state(acceptor) depth] paused [expr {$reason ne ""}] reason $reason]
 }
 
 # socketserver::socket close ?-port port? --
@@ -133,13 +132,8 @@ proc socketserver::Close {args} {
         {-port {}} 0 $args] options
     set port [FindPort [dict get $options -port]]
     namespace upvar server $port state
-    if {$state(listener) eq ""} {
-        return
-    }
-    set state(closing) 1
-    chan event $state(listener) readable {}
-    if {$state(paused) eq ""} {
-        Accept $port
+    if {[llength [$state(acceptor) listeners]] > 0} {
+        $state(acceptor) stop [list ::socketserver::ReleaseWhenEmpty $port]
     }
     return
 }
@@ -200,25 +194,32 @@ proc socketserver::FindPort {port} {
 
 # A port that is opened again while connections of its earlier time still wait
 # keeps its queue, and so its workers.
-proc socketserver::OpenQueue {port listener maxqueue} {
+proc socketserver::OpenPort {port maxqueue} {
     namespace upvar server $port state
-    if {[info exists state(listener)] && $state(listener) ne "" && $state(owner) == [pid]} {
+    set options [dict replace [options::Defaults] -maxqueue $maxqueue]
+    if {![info exists state(owner)] || $state(owner) != [pid]} {
+        array set state [OpenQueue $options]
+    } elseif {[llength [$state(acceptor) listeners]] > 0} {
         throw [list SOCKETSERVER OPEN $port] "port \"$port\" is already open on another address"
+    } else {
+        $state(acceptor) configure $options
     }
-    if {![info exists state(sender)] || $state(owner) != [pid]} {
-        set size [expr {$maxqueue > 0 ? [list -size $maxqueue] : ""}]
-        lassign [unix_sockets::queue {*}$size] sender receiver
-        try {
-            lassign [OpenLife] life keeper
-        } on error {message failure} {
-            close $sender
-            close $receiver
-            return -options $failure $message
-        }
-        array set state [list sender $sender receiver $receiver life $life keeper $keeper \
-            owner [pid] accepted 0 handlers {} troubled 0]
+}
+
+proc socketserver::OpenQueue {options} {
+    set size [dict get $options -maxqueue]
+    lassign [unix_sockets::queue {*}[expr {$size > 0 ? [list -size $size] : ""}]] sender receiver
+    try {
+        lassign [OpenLife] life keeper
+    } on error {message failure} {
+        close $sender
+        close $receiver
+        return -options $failure $message
     }
-    array set state [list listener $listener maxqueue $maxqueue paused {} resumeId {} closing 0]
+    # Nobody needs to hear what goes into the queue, and that a limit is reached.
+    set acceptor [Acceptor new $sender "" $options list list list ::socketserver::Report]
+    return [list sender $sender receiver $receiver life $life keeper $keeper \
+        acceptor $acceptor owner [pid] watcher 0 watched 0 troubled 0 handlers {}]
 }
 
 # Returns {life keeper}. Where there is no pidfd, the end of a pipe tells.
@@ -230,104 +231,20 @@ proc socketserver::OpenLife {} {
     }
 }
 
-proc socketserver::Listen {port} {
-    namespace upvar server $port state
-    chan event $state(listener) readable [list ::socketserver::Accept $port]
-}
-
-# Never throws: Tcl would take the event away, and the port would be deaf.
-proc socketserver::Accept {port} {
-    namespace upvar server $port state
-    if {$state(owner) != [pid]} {
-        BecomeWorker ;# forked by somebody else's fork
-        return
-    }
-    try {
-        set reason [HandOff $port]
-    } on error {message failure} {
-        set reason error
-        if {$state(paused) ne "error"} {
-            Report $message $failure
-        }
-    }
-    if {$reason ni {max empty}} {
-        Pause $port $reason
-    } elseif {$state(closing)} {
-        CloseListener $port
-        ReleaseWhenEmpty $port
-    } else {
-        set state(paused) ""
-    }
-}
-
-# Returns why it stopped. A port that closes accepts nothing new, but one
-# connection that was accepted before may still look for its place.
-proc socketserver::HandOff {port} {
-    variable batch
-    namespace upvar server $port state
-    set room [expr {$state(closing) ? 0 : $batch}]
-    if {$state(maxqueue) > 0 && !$state(closing)} {
-        set room [expr {min($batch, $state(maxqueue) - [unix_sockets::depth $state(sender)])}]
-        if {$room <= 0} {
-            return full
-        }
-    }
-    incr state(accepted) [unix_sockets::handoff -max $room $state(listener) $state(sender) reason]
-    return $reason
-}
-
-# Accepting rests until the queue has room, which is an event, or until the
-# system may have what it lacked, which is none. Clients wait in the backlog.
-proc socketserver::Pause {port reason} {
-    variable retryMs
-    variable lookMs
-    namespace upvar server $port state
-    set wasFull [expr {$state(paused) eq "full"}]
-    set state(paused) $reason
-    chan event $state(listener) readable {}
-    if {$reason eq "full" && !$wasFull} {
-        chan event $state(sender) writable [list ::socketserver::Resume $port]
-    } elseif {$reason eq "full"} {
-        # The kernel counts differently: it has room, -maxqueue has not.
-        set state(resumeId) [after $lookMs [list ::socketserver::Resume $port]]
-    } else {
-        set state(resumeId) [after $retryMs [list ::socketserver::Resume $port]]
-    }
-}
-
-proc socketserver::Resume {port} {
-    namespace upvar server $port state
-    chan event $state(sender) writable {}
-    set state(resumeId) ""
-    if {!$state(closing)} {
-        Listen $port
-    }
-    Accept $port
-}
-
-proc socketserver::CloseListener {port} {
-    namespace upvar server $port state
-    if {$state(listener) eq ""} {
-        return
-    }
-    after cancel $state(resumeId)
-    catch {chan event $state(sender) writable {}}
-    close $state(listener)
-    array set state {listener {} paused {} resumeId {} closing 0}
-}
-
 # The parent lets go of a closed port once its queue is empty.
 proc socketserver::ReleaseWhenEmpty {port} {
     variable ports
     variable retryMs
     namespace upvar server $port state
-    if {![info exists state(listener)] || $state(listener) ne "" || $state(owner) != [pid]} {
+    if {![info exists state(owner)] || $state(owner) != [pid] ||
+        [llength [$state(acceptor) listeners]] > 0} {
         return
     }
-    if {[unix_sockets::depth $state(sender)] > 0} {
+    if {[$state(acceptor) depth] > 0} {
         after $retryMs [list ::socketserver::ReleaseWhenEmpty $port]
         return
     }
+    $state(acceptor) destroy
     foreach channel [list $state(sender) $state(receiver) $state(life) $state(keeper)] {
         catch {close $channel}
     }
@@ -352,24 +269,14 @@ proc socketserver::BecomeWorker {} {
     foreach port $ports {
         namespace upvar server $port state
         if {$state(owner) != [pid]} {
-            CloseListener $port
-            set state(handlers) {}
-            chan event $state(receiver) readable {}
+            $state(acceptor) letgo
+            array set state {handlers {} watched 0}
+            catch {chan event $state(receiver) readable {}} ;# a fork server has closed it
             if {$state(keeper) ni {{} closed}} {
                 close $state(keeper)
                 set state(keeper) closed
             }
         }
-    }
-}
-
-# Before a worker asks for a connection.
-proc socketserver::EnterWorker {port} {
-    namespace upvar server $port state
-    BecomeWorker
-    if {![info exists state(watcher)] || $state(watcher) != [pid]} {
-        set state(watcher) [pid]
-        WatchParent $port
     }
 }
 
@@ -381,12 +288,20 @@ proc socketserver::Watch {port} {
         return ;# closed meanwhile
     }
     set wanted [expr {[llength $state(handlers)] > 0 && !$finishing}]
-    chan event $state(receiver) readable [expr {$wanted ? [list ::socketserver::Take $port] : ""}]
+    if {$wanted != $state(watched)} {
+        set state(watched) $wanted
+        chan event $state(receiver) readable \
+            [expr {$wanted ? [list ::socketserver::Take $port] : ""}]
+    }
 }
 
 proc socketserver::Take {port} {
     variable retryMs
     namespace upvar server $port state
+    if {[llength $state(handlers)] == 0} {
+        Watch $port ;# the handler that runs waits with events
+        return
+    }
     try {
         set connection [unix_sockets::take $state(receiver)]
     } on error {message failure} {
@@ -394,7 +309,7 @@ proc socketserver::Take {port} {
         if {!$state(troubled)} {
             Report $message $failure
         }
-        set state(troubled) 1
+        array set state {troubled 1 watched 0}
         chan event $state(receiver) readable {}
         after $retryMs [list ::socketserver::Watch $port]
         return
@@ -404,32 +319,22 @@ proc socketserver::Take {port} {
     }
     set state(troubled) 0
     set state(handlers) [lassign $state(handlers) handlerCmd]
-    Watch $port
     Serve $port $handlerCmd $connection
+    Watch $port
 }
 
-# A failed handler loses its connection, not its worker.
 proc socketserver::Serve {port handlerCmd connection} {
     variable serving
-    lassign $connection channel
-    set number [unix_sockets::Track $channel]
-    set words [expr {[TakesOnlyChannel $handlerCmd] ? [list $channel] : $connection}]
+    set number [unix_sockets::Track [lindex $connection 0]]
+    if {[TakesOnlyChannel $handlerCmd]} {
+        set connection [lrange $connection 0 0]
+    }
     lappend serving 0
-    set code [catch {uplevel #0 [list {*}$handlerCmd {*}$words]} message failure]
+    set isWell [CallHandler $handlerCmd $connection $number]
     # Empty in a child that was forked by the handler.
     set armedAgain [expr {[lindex $serving end] eq "1"}]
     set serving [lrange $serving 0 end-1]
-    if {$code in {0 2}} {
-        return
-    }
-    if {$code != 1} {
-        set message "handler \"[lindex $handlerCmd 0]\" ended with code $code"
-    }
-    Report $message $failure
-    if {[unix_sockets::Tracked $number]} {
-        catch {close $channel}
-    }
-    if {!$armedAgain} {
+    if {!$isWell && !$armedAgain} {
         Client -port $port -- $handlerCmd
     }
 }
@@ -454,15 +359,6 @@ proc socketserver::TakesOnlyChannel {handlerCmd} {
         return 0 ;# not a procedure
     }
     return [expr {[lindex $parameters end] ne "args" && [llength $parameters] - $given == 1}]
-}
-
-# To the background error handler, from the event loop.
-proc socketserver::Report {message failure} {
-    after 0 [list ::socketserver::Rethrow $message $failure]
-}
-
-proc socketserver::Rethrow {message failure} {
-    return -options [dict merge $failure {-code error -level 0}] $message
 }
 
 # ---- the worker: when the parent ends --------------------------------------------

@@ -472,23 +472,12 @@ proc socketserver::worker::Introduced {channel address port number outcome args}
     }
 }
 
-# A failed handler loses its connection, not its worker.
 proc socketserver::worker::Serve {channel address port number} {
     variable setting
     variable calls
     incr calls
-    set code [catch {uplevel #0 [list {*}$setting(-handler) $channel $address $port]} \
-        message failure]
+    ::socketserver::CallHandler $setting(-handler) [list $channel $address $port] $number
     incr calls -1
-    if {$code ni {0 2}} {
-        if {$code != 1} {
-            set message "handler \"[lindex $setting(-handler) 0]\" ended with code $code"
-        }
-        ::socketserver::Report $message $failure
-        if {[unix_sockets::Tracked $number]} {
-            catch {close $channel}
-        }
-    }
     # The event comes a moment later; who serves one after the other need not wait.
     if {![unix_sockets::Tracked $number]} {
         Closed $number
