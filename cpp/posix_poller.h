@@ -54,7 +54,7 @@ private:
     std::unordered_map<int, Watch> watches_;
     std::unordered_set<int> wakesOne_;
     int alwaysReady_ = 0;
-    uint32_t generation_ = 0;
+    [[maybe_unused]] uint32_t generation_ = 0; // with epoll
     uint64_t waits_ = 0;
 };
 

@@ -162,7 +162,8 @@ proc ReadLines {channel} {
         if {[regexp {^---- (\S+) start} $line -> id]} {
             dict set ::run last $id
             Watch
-        } elseif {[regexp {^(\+\+\+\+|====) (\S+) .*?(PASSED|SKIPPED|FAILED)} $line -> border id outcome]} {
+        } elseif {[regexp {^(?:\+\+\+\+|====) (\S+) .*?(PASSED|SKIPPED|FAILED)} $line -> id \
+            outcome]} {
             # A loop may use an id twice.
             if {![dict exists $::run outcomes $id] || $outcome eq "FAILED"} {
                 dict set ::run outcomes $id [string tolower $outcome]
