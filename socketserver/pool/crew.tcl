@@ -239,9 +239,12 @@ oo::define socketserver::pool {
         }
     }
 
-    # A failure of long ago is not one in a row with the next.
+    # A failure of long ago is not one in a row with the next. While somebody is
+    # missing it is not long ago.
     method NoteSteadiness {now} {
-        if {[$backoff failures] > 0 && [$table count ready] > 0 && [$table count booting] == 0} {
+        if {[$backoff failures] > 0 && [$table count ready] > 0 &&
+            [$table count booting] == 0 && [my Missing] <= 0 &&
+            $generation ne "" && [$generation state] eq "ready"} {
             foreach number [$table numbers ready] {
                 if {$now - [$table get $number readyAt] <= $::socketserver::steadyMs} {
                     return
