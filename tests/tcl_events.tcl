@@ -86,8 +86,12 @@ proc TestShell {sources} {
             return [list [info nameofexecutable]]
         }
     }
+    # With the packages that this shell has: some tests need Thread.
+    set paths [lmap path $::auto_path {
+        expr {[file exists [file join $path init.tcl]] ? [continue] : $path}
+    }]
     return [list env LD_LIBRARY_PATH=$folder TCL_LIBRARY=[file join $sources library] \
-        [file join $folder tcltest]]
+        TCLLIBPATH=$paths [file join $folder tcltest]]
 }
 
 # ---- running -----------------------------------------------------------------------
