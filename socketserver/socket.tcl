@@ -299,7 +299,7 @@ proc socketserver::Take {port} {
     variable retryMs
     namespace upvar server $port state
     if {[llength $state(handlers)] == 0} {
-        Watch $port ;# the handler that runs waits with events
+        Watch $port ;# a handler runs that waits with events
         return
     }
     try {
@@ -319,7 +319,11 @@ proc socketserver::Take {port} {
     }
     set state(troubled) 0
     set state(handlers) [lassign $state(handlers) handlerCmd]
+    # Most handlers ask for the next connection without having waited with events:
+    # for those, taking the queue's event away and setting it again is dear.
+    set timer [after 0 [list ::socketserver::Watch $port]]
     Serve $port $handlerCmd $connection
+    after cancel $timer
     Watch $port
 }
 
