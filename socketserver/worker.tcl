@@ -475,9 +475,18 @@ proc socketserver::worker::Introduced {channel address port number outcome args}
 proc socketserver::worker::Serve {channel address port number} {
     variable setting
     variable calls
+    variable watching
+    variable open
+    # A handler may wait with events, and must not wake then for a connection that it
+    # cannot take. Most do not: for those, this timer costs less than the event.
+    set timer ""
+    if {$watching && [dict size $open] >= $setting(-concurrency)} {
+        set timer [after 0 ::socketserver::worker::Watch]
+    }
     incr calls
     ::socketserver::CallHandler $setting(-handler) [list $channel $address $port] $number
     incr calls -1
+    after cancel $timer
     # The event comes a moment later; who serves one after the other need not wait.
     if {![unix_sockets::Tracked $number]} {
         Closed $number

@@ -111,7 +111,7 @@ proc packageRoot {} {
     set copy [tempPath packages]
     if {![file exists $copy]} {
         file mkdir $copy
-        foreach item [glob -directory $::projectRoot *.tcl lib forkserver socketserver] {
+        foreach item [glob -directory $::projectRoot *.tcl bin lib forkserver socketserver] {
             file copy $item $copy
         }
     }
