@@ -4,7 +4,8 @@
 #
 # After TEXT was shown COUNT times, ACTION is done: "key:CHARACTERS" types them,
 # "signal:NUMBER" sends a signal, "rename:FROM:TO" renames a file; several are
-# separated by commas, and each waits for TEXT again. Prints what the program wrote;
+# separated by commas, and each waits for TEXT again. "shown:WORDS" does nothing, and
+# waits for WORDS instead. Prints what the program wrote;
 # the last line is its exit status, and whether the terminal's settings are then as
 # they were before.
 
@@ -34,14 +35,21 @@ while process.poll() is None or select.select([master], [], [], 0)[0]:
     if not select.select([master], [], [], 0.05)[0]:
         continue
     shown += os.read(master, 65536)
-    if actions and shown.count(text, since) >= int(count):
+    if not actions:
+        continue
+    kind, _, what = actions[0].partition(":")
+    if kind == "shown":
+        reached = what.encode() in shown[since:]
+    else:
+        reached = shown.count(text, since) >= int(count)
+    if reached:
         since = len(shown)
-        kind, _, what = actions.pop(0).partition(":")
+        actions.pop(0)
         if kind == "key":
             os.write(master, what.encode().decode("unicode_escape").encode())
         elif kind == "signal":
             process.send_signal(int(what))
-        else:
+        elif kind == "rename":
             os.rename(*what.split(":"))
 sys.stdout.buffer.write(shown)
 print("\n%d %s" % (process.returncode, termios.tcgetattr(slave) == before))
