@@ -20,6 +20,7 @@ oo::class create forkserver::Connection {
     variable callbacks early statuses givenUp
 
     constructor {channel pid isStarter onlostCmd} {
+        set pending [dict create] ;# first: the destructor asks for it
         set link [::forkserver::Link new $channel]
         set owner [pid]
         set serverPid $pid
@@ -28,7 +29,6 @@ oo::class create forkserver::Connection {
         set onlost $onlostCmd
         set lost ""
         set number 0
-        set pending [dict create]
         set callbacks [dict create]
         set statuses [dict create]
         set early [dict create]
