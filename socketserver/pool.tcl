@@ -16,6 +16,13 @@ namespace eval socketserver {
     variable quitMs 2000
 }
 
+# Exits of workers are told to who asked, who may be gone by then.
+proc socketserver::CallIfAlive {namespace method args} {
+    if {[namespace exists $namespace]} {
+        ${namespace}::my $method {*}$args
+    }
+}
+
 oo::class create socketserver::pool {
     # given       options of the caller
     # options     all: defaults, the application's, the given

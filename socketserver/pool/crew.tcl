@@ -114,8 +114,8 @@ oo::define socketserver::pool {
             [$from option -timeout]]
         try {
             $from spawn "[dict get $options -name]: worker $number" [my Config $number $from] \
-                [namespace code [list my WorkerExited $number]] \
-                [namespace code [list my Spawned $number]]
+                [list ::socketserver::CallIfAlive [self namespace] WorkerExited $number] \
+                [list ::socketserver::CallIfAlive [self namespace] Spawned $number]
         } on error {message failed} {
             $table remove $number
             my ForkFailed $from $message $failed
