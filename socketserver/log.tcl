@@ -22,7 +22,7 @@ proc socketserver::log::Write {logCmd name level message} {
     set service [Service $logCmd]
     set words [expr {$service eq "" ? [list {*}$logCmd $level] : [list ${service}::$level]}]
     if {[catch {uplevel #0 [list {*}$words $message]} problem failure]} {
-        after 0 [list ::socketserver::Rethrow $problem $failure]
+        ::socketserver::Report $problem $failure
     }
 }
 

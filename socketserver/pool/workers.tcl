@@ -292,7 +292,7 @@ oo::define socketserver::pool {
             "warn" : $reason eq "done" ? "debug" : "info"}]
         set cut [dict get $row cut]
         my Log $level "worker $number (pid $pid) ended: [my Explain $reason $status][expr {
-            $cut > 0 ? ", $cut connections were cut" : ""}]"
+            $cut > 0 ? ", connections cut: $cut" : ""}]"
     }
 
     # Counts failures in a row: ends that nobody asked for, before the worker got a
