@@ -5,6 +5,8 @@
 // MODE:
 //   pass       a parent accepts, and passes each connection through a queue
 //              (SOCK_SEQPACKET) to workers that block in recvmsg
+//   passepoll  the same, with workers that wait in epoll, with EPOLLEXCLUSIVE
+//   passstream the same as pass, with a stream socket pair
 //   shared     each worker blocks in accept on one listener
 //   reuseport  each worker has a listener of its own on the same port
 //
@@ -17,6 +19,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -104,9 +107,10 @@ bool pass(int queue, int fd) {
     return ::sendmsg(queue, &message.header, MSG_NOSIGNAL) > 0;
 }
 
-int take(int queue) {
+// -1 at the end, and with MSG_DONTWAIT when none waits.
+int take(int queue, int flags = 0) {
     Message message;
-    if (::recvmsg(queue, &message.header, MSG_CMSG_CLOEXEC) <= 0)
+    if (::recvmsg(queue, &message.header, MSG_CMSG_CLOEXEC | flags) <= 0)
         return -1;
     const cmsghdr *rights = CMSG_FIRSTHDR(&message.header);
     int fd = -1;
@@ -118,6 +122,17 @@ int take(int queue) {
 void workOnQueue(int queue) {
     for (int fd = take(queue); fd >= 0; fd = take(queue))
         serve(fd);
+}
+
+void workOnQueueWithEpoll(int queue) {
+    const int epoll = ::epoll_create1(EPOLL_CLOEXEC);
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLEXCLUSIVE; // one connection wakes one worker
+    if (::epoll_ctl(epoll, EPOLL_CTL_ADD, queue, &event) < 0)
+        die("epoll");
+    while (::epoll_wait(epoll, &event, 1, -1) > 0 && !(event.events & EPOLLHUP))
+        for (int fd = take(queue, MSG_DONTWAIT); fd >= 0; fd = take(queue, MSG_DONTWAIT))
+            serve(fd);
 }
 
 void acceptAndPass(int listener, int queue) {
@@ -189,16 +204,16 @@ void endWorkers(const std::vector<pid_t> &workers) {
         ::waitpid(pid, nullptr, 0);
 }
 
-std::vector<pid_t> runPassing(int workers) {
+std::vector<pid_t> runPassing(int workers, int type, void (*work)(int queue)) {
     const int listener = listenOn(0, false);
     ::fcntl(listener, F_SETFL, O_NONBLOCK); // the parent also looks at its standard input
     int queue[2];
-    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, queue) < 0)
+    if (::socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, queue) < 0)
         die("socketpair");
     const auto pids = forkWorkers(workers, [&] {
         ::close(queue[0]);
         ::close(listener);
-        workOnQueue(queue[1]);
+        work(queue[1]);
     });
     announce(portOf(listener), pids);
     acceptAndPass(listener, queue[0]);
@@ -236,13 +251,21 @@ std::vector<pid_t> runReusePort(int workers) {
 int main(int argc, char **argv) {
     const std::string mode = argc == 3 ? argv[1] : "";
     const int workers = argc == 3 ? atoi(argv[2]) : 0;
-    if (workers < 1 || (mode != "pass" && mode != "shared" && mode != "reuseport")) {
-        fprintf(stderr, "usage: raw pass|shared|reuseport WORKERS\n");
+    std::vector<pid_t> pids;
+    if (workers > 0 && mode == "pass")
+        pids = runPassing(workers, SOCK_SEQPACKET, workOnQueue);
+    else if (workers > 0 && mode == "passepoll")
+        pids = runPassing(workers, SOCK_SEQPACKET, workOnQueueWithEpoll);
+    else if (workers > 0 && mode == "passstream")
+        pids = runPassing(workers, SOCK_STREAM, workOnQueue);
+    else if (workers > 0 && mode == "shared")
+        pids = runShared(workers);
+    else if (workers > 0 && mode == "reuseport")
+        pids = runReusePort(workers);
+    else {
+        fprintf(stderr, "usage: raw pass|passepoll|passstream|shared|reuseport WORKERS\n");
         return 2;
     }
-    const auto pids = mode == "pass"     ? runPassing(workers)
-                      : mode == "shared" ? runShared(workers)
-                                         : runReusePort(workers);
     endWorkers(pids);
     return 0;
 }
