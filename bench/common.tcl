@@ -15,6 +15,8 @@ namespace eval bench {
     variable goals {}
     # name -> rows of each `show`
     variable tables [dict create]
+    # name -> {title columns} of the first `show` with that name
+    variable layouts [dict create]
 }
 
 # ---- running -------------------------------------------------------------------------
@@ -26,7 +28,8 @@ namespace eval bench {
 #   process with 1 after an error, and with 2 after a bad option.
 
 proc bench::run {usage defaults script} {
-    array set ::option [Parse $usage [dict merge $defaults {-json {}}] $::argv]
+    append usage "\n    -json FILE    writes the figures to FILE as well"
+    array set ::option [options $usage [dict merge $defaults {-json {}}] $::argv]
     variable conditions [Conditions]
     dict with conditions {
         puts "$date, Tcl $tcl, $system, $processors processors, load $load"
@@ -47,9 +50,10 @@ proc bench::run {usage defaults script} {
     }
 }
 
-proc bench::Parse {usage defaults arguments} {
-    append usage "\n    -json FILE    writes the figures to FILE as well\
-        \n    --help        shows this"
+# bench::options usage defaults arguments -- the defaults, changed by the arguments.
+
+proc bench::options {usage defaults arguments} {
+    append usage "\n    --help        shows this"
     if {"--help" in $arguments} {
         puts $usage
         exit 0
@@ -70,9 +74,27 @@ proc bench::Parse {usage defaults arguments} {
 proc bench::Conditions {} {
     return [dict create date [clock format [clock seconds] -format %Y-%m-%d] \
         tcl [info patchlevel] system "$::tcl_platform(os) $::tcl_platform(osVersion)" \
-        processors [exec getconf _NPROCESSORS_ONLN] \
+        processors [exec getconf _NPROCESSORS_ONLN] machine [Machine] \
         load [lrange [contents /proc/loadavg] 0 2] \
         command "tclsh bench/[file tail $::argv0] $::argv"]
+}
+
+proc bench::Machine {} {
+    if {![regexp -line {^model name\s*: (.*)$} [contents /proc/cpuinfo] -> model]} {
+        return $::tcl_platform(machine)
+    }
+    return $model
+}
+
+proc bench::has {tool} {
+    return [expr {[auto_execok $tool] ne ""}]
+}
+
+# Ends the run with a reason when a tool that it needs is not there.
+proc bench::need {tool} {
+    if {![has $tool]} {
+        error "there is no $tool here: ./bootstrap bench installs what is needed"
+    }
 }
 
 # What is being done, on a terminal.
@@ -113,7 +135,11 @@ proc bench::program {name args} {
     file mkdir $built
     set source [file join $here programs $name.cpp]
     set target [file join $built $name]
-    if {![file exists $target] || [file mtime $target] < [file mtime $source]} {
+    set changed [lmap file [list $source {*}[glob -nocomplain -directory $here programs/*.h]] {
+        file mtime $file
+    }]
+    if {![file exists $target] || [file mtime $target] < [tcl::mathfunc::max {*}$changed]} {
+        need g++
         exec g++ -O2 -std=c++17 -Wall -Wextra {*}$args -o $target $source
     }
     return $target
@@ -216,6 +242,10 @@ proc bench::show {name title columns rows} {
         puts [string trimright [join $cells "  "]]
     }
     dict lappend tables $name {*}$rows
+    variable layouts
+    if {![dict exists $layouts $name]} {
+        dict set layouts $name [list $title $columns]
+    }
 }
 
 proc bench::Cell {form value} {
@@ -242,18 +272,29 @@ proc bench::ShowGoals {} {
     }
 }
 
+# The conditions, and "tables": name -> rows, "layouts": name -> title and columns.
 proc bench::WriteJson {path} {
     variable conditions
     variable tables
+    variable layouts
     set file [open $path w]
-    puts $file [json::write object {*}[dict map {name value} $conditions {
-        json::write string $value
-    }] tables [json::write object {*}[dict map {name rows} $tables {
-        json::write array {*}[lmap row $rows {
-            json::write object {*}[dict map {key value} $row {
+    puts $file [json::write object {*}[Strings $conditions] \
+        tables [json::write object {*}[dict map {name rows} $tables {
+            json::write array {*}[lmap row $rows {json::write object {*}[dict map {key value} $row {
                 expr {[string is double -strict $value] ? $value : [json::write string $value]}
-            }]
-        }]
-    }]]]
+            }]}]
+        }]] \
+        layouts [json::write object {*}[dict map {name layout} $layouts {
+            lassign $layout title columns
+            json::write object title [json::write string $title] columns [json::write array \
+                {*}[lmap column $columns {
+                    lassign $column heading form key
+                    json::write object {*}[Strings [dict create title $heading format $form key $key]]
+                }]]
+        }]]]
     close $file
+}
+
+proc bench::Strings {values} {
+    return [dict map {name value} $values {json::write string $value}]
 }
