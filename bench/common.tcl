@@ -249,8 +249,11 @@ proc bench::show {name title columns rows} {
 }
 
 proc bench::Cell {form value} {
-    return [expr {[string match %*s $form] || ![string is double -strict $value] ? $value :
-        [format $form $value]}]
+    # No `expr`: it would make 1.0 of 1.00.
+    if {[string match %*s $form] || ![string is double -strict $value]} {
+        return $value
+    }
+    return [format $form $value]
 }
 
 # bench::goal text value comparison wanted --
