@@ -14,8 +14,9 @@
 #   hurry CHANNEL LINE     sends a line on such a channel: the answer
 #   isListening PORT       whether any process listens on a TCP port
 #   isGone PID             whether a process has ended
-#   wakeups PID            how often a process has been woken so far
-#   sleeps PID WAS         whether it has slept since: a look at its parent is allowed
+#   wakeups PID            waits until a process sleeps: {times that it slept, clock in ms}
+#   sleeps PID WAS         whether it has slept since that: a look at its parent each
+#                          second is allowed
 #   anotherUser            a setpriv prefix: a user that no other test runs as
 #
 # In parent and workers:
@@ -168,14 +169,23 @@ proc isGone {pid} {
 }
 
 proc wakeups {pid} {
-    set file [open /proc/$pid/status]
-    regexp {\nvoluntary_ctxt_switches:\s*(\d+)} [read $file] -> count
-    close $file
-    return $count
+    pollFor 20000 {[regexp {\nState:\s*S.*\nvoluntary_ctxt_switches:\s*(\d+)} \
+        [StatusOf $pid] -> count]}
+    return [list $count [clock milliseconds]]
 }
 
+proc StatusOf {pid} {
+    set file [open /proc/$pid/status]
+    set status [read $file]
+    close $file
+    return $status
+}
+
+# One that is about to sleep is shown as asleep a moment before it is counted.
 proc sleeps {pid was} {
-    return [expr {[wakeups $pid] - $was <= 1}]
+    lassign $was countBefore msBefore
+    lassign [wakeups $pid] count ms
+    return [expr {$count - $countBefore <= 2 + ($ms - $msBefore) / 1000}]
 }
 
 # Some of the kernel's limits count for a user, over all processes.
