@@ -5,92 +5,114 @@
 #   what one costs: the pool of this project beside others that do the same job, and
 #   the same without any script language. README.md says more.
 
-lappend auto_path [file dirname [file dirname [file normalize [info script]]]]
-package require json
-package require json::write
-
-set here [file dirname [file normalize [info script]]]
-set built [file join [file dirname $here] build bench]
+source [file join [file dirname [file normalize [info script]]] common.tcl]
 
 set usage {usage: tclsh bench/connections.tcl ?option value ...?
-    -workers L    numbers of worker processes ({1 4 16 64})
-    -clients L    numbers of clients at a time ({32})
+    -workers L    numbers of worker processes ({1 2 4 16 64 256})
+    -clients L    numbers of clients at a time ({32 256})
     -rounds N     how often each server has its turn (5)
-    -seconds S    how long a turn takes (2)
-    -servers L    which ones (all)
+    -seconds S    how long a turn takes (0.5)
+    -warm S       how long the load runs before that, without being counted (0.2)
+    -servers L    which ones (all); the first is what the others are compared with
     -add L        further ones: {NAME COMMAND ...}; in a command %W stands for the
                   number of workers. It prints "ready PORT PID ...", with the pids of
                   its processes, the parent's first, and ends at end of file on
                   standard input. It sends back one line and closes
-    -syscalls B   also counts system calls, with strace, in one more turn each (0)
-    -json FILE    writes the figures to FILE as well
-    --help        shows this}
+    -loads N      processes that make the load; 0: a second one for servers with which
+                  the first uses more than 0.9 of a processor (0)
+    -syscalls L   numbers of workers for which system calls are counted, with strace, in
+                  turns of their own ({4 64})
+    -pin L        numbers of workers for which some servers also have turns with server
+                  and load on one processor each, and with all on one (4)
+    -quick B      a short run: less of all these, except what is given (0)}
+
+set defaults {-workers {1 2 4 16 64 256} -clients {32 256} -rounds 5 -seconds 0.5 -warm 0.2
+    -servers all -add {} -loads 0 -syscalls {4 64} -pin 4 -quick 0}
+set quick {-workers {4 64} -clients 32 -rounds 1 -seconds 0.3 -warm 0.1 -syscalls {} -pin {}}
+
+# Of a load process; beyond it the load is the limit, not the server.
+set fullLoad 0.9
+
+# Those that are also measured with processors chosen for them.
+set pinned {"raw pass" "pool blocking" "pool events" "select workers" "Python pass"}
 
 # ---- servers -----------------------------------------------------------------------
 
-# Name -> command. The first is what the others are compared with.
+# Name -> {the most workers, command}. Some would need minutes, or gigabytes, for more.
 proc servers {} {
-    global here built
     set tclsh [info nameofexecutable]
+    set raw [bench::program raw]
+    set prefork [bench::server prefork.py]
     return [dict create \
-        "raw pass"       "$built/raw pass %W" \
-        "pool blocking"  "$tclsh $here/servers/pool.tcl blocking %W" \
-        "pool events"    "$tclsh $here/servers/pool.tcl events %W" \
-        "socket"         "$tclsh $here/servers/socket.tcl %W" \
-        "raw shared"     "$built/raw shared %W" \
-        "raw reuseport"  "$built/raw reuseport %W" \
-        "Python pass"    "python3 $here/servers/prefork.py pass %W" \
-        "Python shared"  "python3 $here/servers/prefork.py shared %W" \
-        "Node cluster"   "node $here/servers/cluster.js %W" \
-        "Tcl single"     "$tclsh $here/servers/single.tcl"]
+        "raw pass"        [list 256 [list $raw pass %W]] \
+        "raw pass epoll"  [list 256 [list $raw passepoll %W]] \
+        "raw pass stream" [list 256 [list $raw passstream %W]] \
+        "pool blocking"   [list 256 [list $tclsh [bench::server pool.tcl] blocking %W]] \
+        "pool events"     [list 256 [list $tclsh [bench::server pool.tcl] events %W]] \
+        "socket"          [list 64 [list $tclsh [bench::server socket.tcl] %W]] \
+        "select workers"  [list 64 [list $tclsh [bench::server select.tcl] %W]] \
+        "Tcl single"      [list 1 [list $tclsh [bench::server single.tcl]]] \
+        "Python pass"     [list 256 [list python3 $prefork pass %W]] \
+        "Python shared"   [list 16 [list python3 $prefork shared %W]] \
+        "Node cluster"    [list 16 [list node [bench::server cluster.js] %W]] \
+        "raw shared"      [list 16 [list $raw shared %W]] \
+        "raw reuseport"   [list 16 [list $raw reuseport %W]]]
 }
 
-proc build {} {
-    global here built
-    file mkdir $built
-    foreach program {load raw} {
-        set source [file join $here programs $program.cpp]
-        set target [file join $built $program]
-        if {![file exists $target] || [file mtime $target] < [file mtime $source]} {
-            exec g++ -O2 -std=c++17 -o $target $source
-        }
+# Those that are wanted, and can be had here.
+proc wantedServers {} {
+    global option
+    set servers [servers]
+    dict for {name command} $option(-add) {
+        dict set servers $name [list 256 $command]
     }
+    if {$option(-servers) ne "all"} {
+        set servers [dict create {*}[concat {*}[lmap name $option(-servers) {
+            if {![dict exists $servers $name]} {
+                error "there is no server \"$name\": it is one of [join [dict keys $servers] ", "]"
+            }
+            list $name [dict get $servers $name]
+        }]]]
+    }
+    return [dict filter $servers script {name server} {
+        set program [lindex $server 1 0]
+        if {![bench::has $program]} {
+            puts "left out: $name, as there is no $program here"
+        }
+        bench::has $program
+    }]
+}
+
+proc limited {servers workers} {
+    return [dict filter $servers script {name server} {expr {[lindex $server 0] >= $workers}}]
 }
 
 # Returns {channel port pids}.
-proc start {command workers} {
-    set channel [open |[list {*}[string map [list %W $workers] $command] 2>@stderr] r+]
-    if {[gets $channel line] < 0 || [lindex $line 0] ne "ready"} {
-        catch {close $channel}
-        error "the server did not start: $command"
+proc start {server workers {prefix {}}} {
+    set pids [lassign [bench::start [list {*}$prefix \
+        {*}[string map [list %W $workers] [lindex $server 1]]]] channel port]
+    return [list $channel $port $pids]
+}
+
+# ---- a turn ----------------------------------------------------------------------------
+
+proc load {prefix port clients seconds processes} {
+    set command [list {*}$prefix [bench::program load] 127.0.0.1 $port $clients $seconds 64 \
+        [expr {min($processes, $clients)}]]
+    catch {exec {*}$command 2>@1} output
+    if {![string match \{* $output]} {
+        error "the load failed: $output"
     }
-    return [list $channel [lindex $line 1] [lrange $line 2 end]]
-}
-
-proc stop {channel} {
-    catch {close $channel}
-}
-
-# ---- what processes have used ---------------------------------------------------------
-
-proc contents {path} {
-    if {[catch {open $path} file]} {
-        return ""
-    }
-    catch {read $file} text
-    close $file
-    return $text
-}
-
-# Microseconds on a processor, over all threads.
-proc cpuOf {pids} {
-    set sum 0
-    foreach pid $pids {
-        foreach task [glob -nocomplain /proc/$pid/task/*] {
-            incr sum [expr {[lindex [contents $task/schedstat] 0] / 1000}]
+    set load [json::json2dict [lindex [split $output \n] 0]]
+    foreach kind {"wrong answer" "short answer"} {
+        if {[dict exists $load errors $kind]} {
+            error "[dict get $load errors $kind] times a $kind"
         }
     }
-    return $sum
+    if {[dict get $load answered] == 0} {
+        error "no connection was answered: [dict get $load errors]"
+    }
+    return $load
 }
 
 proc switchesOf {pids} {
@@ -98,7 +120,7 @@ proc switchesOf {pids} {
     foreach pid $pids {
         foreach task [glob -nocomplain /proc/$pid/task/*] {
             foreach {- count} [regexp -all -inline {ctxt_switches:\s+(\d+)} \
-                [contents $task/status]] {
+                [bench::contents $task/status]] {
                 incr sum $count
             }
         }
@@ -106,183 +128,316 @@ proc switchesOf {pids} {
     return $sum
 }
 
-# Kilobytes of each process, shared pages in parts.
-proc memoryOf {pids} {
-    set sum 0
-    foreach pid $pids {
-        regexp {Pss:\s+(\d+)} [contents /proc/$pid/smaps_rollup] -> kilobytes
-        incr sum $kilobytes
-    }
-    return [expr {[llength $pids] ? $sum / [llength $pids] : 0}]
+proc usage {pids} {
+    return [list [bench::cpuOf [lindex $pids 0]] [bench::cpuOf [lrange $pids 1 end]] \
+        [switchesOf $pids]]
 }
 
-# ---- a turn ----------------------------------------------------------------------------
-
-proc turn {command workers clients seconds} {
-    global built
-    lassign [start $command $workers] channel port pids
-    set others [lrange $pids 1 end]
-    set before [list [cpuOf [lindex $pids 0]] [cpuOf $others] [switchesOf $pids]]
-    catch {exec $built/load 127.0.0.1 $port $clients $seconds 2>@stderr} output
-    set load [json::json2dict [lindex [split $output \n] 0]]
-    set after [list [cpuOf [lindex $pids 0]] [cpuOf $others] [switchesOf $pids]]
-    set memory [memoryOf $others]
-    stop $channel
-    set answered [expr {max(1, [dict get $load answered])}]
+# place: {prefix of the server's command, prefix of the load's}
+proc turn {server workers clients processes {place {{} {}}}} {
+    lassign $place serverPrefix loadPrefix
+    lassign [start $server $workers $serverPrefix] channel port pids
+    try {
+        if {$::option(-warm) > 0} {
+            load $loadPrefix $port $clients $::option(-warm) 1
+        }
+        set before [usage $pids]
+        set load [load $loadPrefix $port $clients $::option(-seconds) $processes]
+        set after [usage $pids]
+        set others [lrange $pids 1 end]
+        set memory [expr {[bench::memoryOf $others] / max(1, [llength $others])}]
+    } finally {
+        bench::stop $channel
+    }
+    set answered [dict get $load answered]
     lassign [lmap a $after b $before {expr {double($a - $b) / $answered}}] parent worker switches
     return [dict merge $load [dict create rate [expr {$answered / [dict get $load seconds]}] \
         cpu [expr {$parent + $worker}] parent $parent worker $worker switches $switches \
-        memory $memory load [dict get $load cpu] \
+        memory $memory load [dict get $load cpu] loads $processes \
         failed [tcl::mathop::+ {*}[dict values [dict get $load errors]]]]]
 }
 
-# System calls for each connection.
-proc countCalls {command workers clients} {
-    global built
-    lassign [start $command $workers] channel port pids
-    set log [file join $built strace.[pid]]
-    set tracer [open |[list strace -c -f -qq -o $log {*}[concat {*}[lmap pid $pids {
-        list -p $pid}]] 2>@stderr] r]
-    after 500
-    catch {exec $built/load 127.0.0.1 $port $clients 1} output
-    set answered [dict get [json::json2dict [lindex [split $output \n] 0]] answered]
-    exec kill -INT [pid $tracer]
-    catch {close $tracer}
-    stop $channel
-    set text [contents $log]
-    file delete $log
-    if {![regexp -line {^100\.00\s+\S+\s+\S*\s+(\d+)\s.*total$} $text -> calls]} {
-        return "-"
+# A turn with as many load processes as this server needs. Once it has needed a second
+# one it always gets it.
+proc loadedTurn {name server workers clients} {
+    global option
+    upvar #0 needed($name,$workers,$clients) processes
+    if {![info exists processes]} {
+        set processes [expr {max(1, $option(-loads))}]
     }
-    return [format %.1f [expr {double($calls) / max(1, $answered)}]]
+    set turn [turn $server $workers $clients $processes]
+    if {$option(-loads) == 0 && $processes == 1 && $clients > 1 &&
+        [dict get $turn load] > $::fullLoad} {
+        set processes 2
+        set turn [turn $server $workers $clients $processes]
+    }
+    return $turn
+}
+
+# How many turns there are, and which one this is.
+proc countTurns {servers} {
+    global option
+    set count 0
+    foreach workers $option(-workers) {
+        incr count [expr {[dict size [limited $servers $workers]] * [llength $option(-clients)]}]
+    }
+    foreach workers $option(-pin) {
+        incr count [llength [pinnedWays $servers $workers]]
+    }
+    return [expr {$count * $option(-rounds)}]
+}
+
+proc showTurn {what} {
+    bench::progress "turn [incr ::turnsDone] of $::turnsInAll: $what"
 }
 
 # ---- figures ---------------------------------------------------------------------------
-
-proc median {values} {
-    return [lindex [lsort -real $values] [expr {[llength $values] / 2}]]
-}
 
 proc field {turns name} {
     return [lmap turn $turns {dict get $turn $name}]
 }
 
-proc measure {options} {
-    set servers [dict filter [dict merge [servers] [dict get $options -add]] script {name -} {
-        expr {[dict get $options -servers] eq "all" || $name in [dict get $options -servers]}
-    }]
-    set cases {}
-    foreach clients [dict get $options -clients] {
-        foreach workers [dict get $options -workers] {
-            lappend cases {*}[measureCase $servers $workers $clients $options]
-        }
+# One row: medians of the turns of one server.
+proc summary {server turns base} {
+    set row [dict create server $server least [tcl::mathfunc::min {*}[field $turns rate]] \
+        most [tcl::mathfunc::max {*}[field $turns rate]]]
+    foreach key {rate cpu parent worker switches p50 p99 p999 memory load loads failed} {
+        dict set row $key [bench::median [field $turns $key]]
     }
-    return $cases
+    dict set row rateRatio [expr {[dict get $row rate] / [bench::median [field $base rate]]}]
+    dict set row cpuRatio [expr {[dict get $row cpu] / [bench::median [field $base cpu]]}]
+    dict set row ceiling [expr {[dict get $row load] > $::fullLoad ? "load" : "server"}]
+    dict set row histogram [join [sumOf [field $turns histogram]]]
+    dict set row errors [join [dict values [sumOf [field $turns errors]]] " "]
+    return $row
 }
 
-# In turns, so that what else the machine does hits all alike.
-proc measureCase {servers workers clients options} {
-    set turns [dict create]
-    for {set round 1} {$round <= [dict get $options -rounds]} {incr round} {
-        dict for {name command} $servers {
-            progress "$workers workers, $clients clients, round $round: $name"
-            dict lappend turns $name [turn $command $workers $clients [dict get $options -seconds]]
+# Dictionaries of numbers, or lists of such pairs, added.
+proc sumOf {counts} {
+    set sum [dict create]
+    foreach count $counts {
+        foreach {key number} [concat {*}$count] {
+            dict incr sum $key $number
         }
+    }
+    return [lsort -stride 2 -dictionary $sum]
+}
+
+set columns {
+    {server %s server} {conn/s %.0f rate} {min %.0f least} {max %.0f most}
+    {ratio %.2f rateRatio} {us/conn %.1f cpu} {ratio %.2f cpuRatio} {parent %.1f parent}
+    {workers %.1f worker} {switches %.2f switches} {p50/us %.0f p50} {p99/us %.0f p99}
+    {p99.9/us %.0f p999} {kB/worker %.0f memory} {load %.2f load} {loads %.0f loads}
+    {limit %s ceiling} {failed %.0f failed}
+}
+
+# ---- the matrix of workers and clients ---------------------------------------------------
+
+proc measure {servers workers clients} {
+    set servers [limited $servers $workers]
+    set turns [bench::turns [dict keys $servers] $::option(-rounds) {
+        showTurn "$workers workers, $clients clients: $way"
+        loadedTurn $way [dict get $servers $way] $workers $clients
+    }]
+    set base [dict get $turns [lindex [dict keys $servers] 0]]
+    set rows [lmap name [dict keys $servers] {
+        dict merge [dict create workers $workers clients $clients] \
+            [summary $name [dict get $turns $name] $base]
+    }]
+    bench::show connections "$workers workers, $clients clients at a time" $::columns $rows
+    return $rows
+}
+
+# ---- pinned ------------------------------------------------------------------------------
+
+# Name -> {prefix of the server's command, prefix of the load's}
+proc places {} {
+    set places [dict create free {{} {}}]
+    if {[exec getconf _NPROCESSORS_ONLN] > 1} {
+        dict set places apart {{taskset -c 0} {taskset -c 1}}
+    }
+    dict set places one {{taskset -c 0} {taskset -c 0}}
+    return $places
+}
+
+proc pinnedWays {servers workers} {
+    set names [lmap name [dict keys [limited $servers $workers]] {
+        expr {$name in $::pinned ? $name : [continue]}
+    }]
+    return [concat {*}[lmap place [dict keys [places]] {lmap name $names {list $name $place}}]]
+}
+
+proc measurePinned {servers workers clients} {
+    set ways [pinnedWays $servers $workers]
+    set turns [bench::turns $ways $::option(-rounds) {
+        lassign $way name place
+        showTurn "$workers workers, $clients clients, $place: $name"
+        turn [dict get $servers $name] $workers $clients [expr {max(1, $::option(-loads))}] \
+            [dict get [places] $place]
+    }]
+    set first [lindex $ways 0 0]
+    bench::show pinned "$workers workers, $clients clients, processors: chosen by the system\
+        (free), one for the server and one for the load (apart), the same for all (one)" \
+        [linsert $::columns 1 {processors %s place}] [lmap way $ways {
+            lassign $way name place
+            dict merge [dict create workers $workers clients $clients place $place] \
+                [summary $name [dict get $turns $way] [dict get $turns [list $first $place]]]
+        }]
+}
+
+# ---- system calls ------------------------------------------------------------------------
+
+# Waits until every process is traced.
+proc awaitTracer {pids} {
+    foreach pid $pids {
+        for {set i 0} {$i < 500} {incr i} {
+            if {[regexp {TracerPid:\s+[1-9]} [bench::contents /proc/$pid/status]]} {
+                break
+            }
+            after 10
+        }
+    }
+}
+
+# What strace -c counts while the load runs: {system call -> calls for each connection}.
+proc countCalls {server workers clients} {
+    lassign [start $server $workers] channel port pids
+    set file [file tempfile log]
+    close $file
+    try {
+        set tracer [open |[list strace -c -f -qq -o $log {*}[concat {*}[lmap pid $pids {
+            list -p $pid}]] 2>@stderr]]
+        awaitTracer $pids
+        set answered [dict get [load {} $port $clients 0.5 1] answered]
+        exec kill -INT [pid $tracer]
+        catch {close $tracer}
+        set text [bench::contents $log]
+    } finally {
+        bench::stop $channel
+        file delete $log
     }
     set calls [dict create]
-    if {[dict get $options -syscalls]} {
-        dict for {name command} $servers {
-            progress "$workers workers, $clients clients, system calls: $name"
-            dict set calls $name [countCalls $command $workers $clients]
+    set line {^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)(?:\s+\d+)?\s+(\w+)$}
+    foreach {- count call} [regexp -all -inline -line $line $text] {
+        dict set calls $call [expr {double($count) / $answered}]
+    }
+    return $calls
+}
+
+proc callsRow {name workers calls} {
+    set often [lsort -stride 2 -index 1 -real -decreasing [dict remove $calls total]]
+    return [dict create server $name workers $workers \
+        calls [expr {[dict exists $calls total] ? [dict get $calls total] : "-"}] \
+        kinds [join [lmap {call count} $often {
+            if {$count < 0.05} {
+                continue
+            }
+            format "%s %.1f" $call $count
+        }] ", "]]
+}
+
+proc measureCalls {servers workers clients} {
+    if {![bench::has strace]} {
+        puts "\nno system calls are counted, as there is no strace here"
+        return
+    }
+    set servers [limited $servers $workers]
+    bench::show calls "system calls for each connection, $workers workers, $clients clients" \
+        {{server %s server} {workers %.0f workers} {calls %.1f calls} {which %s kinds}} \
+        [lmap {name server} $servers {
+            bench::progress "$workers workers, system calls: $name"
+            callsRow $name $workers [countCalls $server $workers $clients]
+        }]
+}
+
+# ---- goals -------------------------------------------------------------------------------
+
+# The figure key of a server, empty when it was not measured.
+proc figure {server workers clients key} {
+    foreach row $::rows {
+        if {[dict get $row server] eq $server && [dict get $row workers] == $workers &&
+            [dict get $row clients] == $clients} {
+            return [dict get $row $key]
         }
     }
-    progress ""
-    set base [dict get $turns [lindex [dict keys $servers] 0]]
-    set cases [lmap name [dict keys $servers] {
-        summary $name $workers $clients [dict get $turns $name] $base \
-            [expr {[dict exists $calls $name] ? [dict get $calls $name] : "-"}]
-    }]
-    puts [table $cases]
-    return $cases
 }
 
-proc summary {name workers clients turns base calls} {
-    set case [dict create server $name workers $workers clients $clients calls $calls \
-        least [tcl::mathfunc::min {*}[field $turns rate]] \
-        most [tcl::mathfunc::max {*}[field $turns rate]]]
-    foreach key {rate cpu parent worker switches p50 p99 p999 memory load failed} {
-        dict set case $key [median [field $turns $key]]
+# What is wanted of the quotient of two servers' figures, with the number of workers of
+# these for which it is worst. others: the best of them counts.
+proc quotientGoal {text key server others numbers clients comparison wanted} {
+    set worst ""
+    foreach workers $numbers {
+        set own [figure $server $workers $clients $key]
+        set theirs [lmap other $others {figure $other $workers $clients $key}]
+        set theirs [lsort -real [lsearch -all -inline -not -exact $theirs ""]]
+        if {$own eq "" || $theirs eq ""} {
+            continue
+        }
+        set quotient [expr {$own / [lindex $theirs [expr {$comparison eq ">=" ? "end" : "0"}]]}]
+        if {$worst eq "" || $comparison eq ">=" && $quotient < $worst ||
+            $comparison eq "<=" && $quotient > $worst} {
+            set worst $quotient
+            set where $workers
+        }
     }
-    dict set case rateRatio [expr {[dict get $case rate] / [median [field $base rate]]}]
-    dict set case cpuRatio [expr {[dict get $case cpu] / [median [field $base cpu]]}]
-    return $case
-}
-
-proc progress {text} {
-    if {![catch {chan configure stderr -mode}]} {
-        puts -nonewline stderr "\r\033\[K$text"
-        flush stderr
+    if {$worst ne ""} {
+        bench::goal "$text; $clients clients, worst with $where workers" $worst $comparison $wanted
     }
 }
 
-# Title, format, and the key of a case.
-set columns {
-    {server %-15s server} {workers %7d workers} {clients %7d clients} {conn/s %7.0f rate}
-    {ratio %5.2f rateRatio} {us/conn %7.1f cpu} {ratio %5.2f cpuRatio} {parent %6.1f parent}
-    {worker %6.1f worker} {switches %8.2f switches} {calls %5s calls} {p50/us %7.0f p50}
-    {p99/us %7.0f p99} {p99.9/us %8.0f p999} {kB/worker %9.0f memory} {load %4.2f load}
-    {failed %6.0f failed}
-}
-
-proc table {cases} {
-    set titles [lmap column $::columns {
-        lassign $column title form
-        format [regsub {\.?\d*[dfs]$} $form s] $title
-    }]
-    set lines [list [join $titles "  "]]
-    foreach case $cases {
-        lappend lines [join [lmap column $::columns {
-            lassign $column title form key
-            format $form [dict get $case $key]
-        }] "  "]
+proc goals {} {
+    global option
+    set raw {"raw pass" "raw pass epoll" "raw pass stream"}
+    set few [lmap n $option(-workers) {expr {$n <= 16 ? $n : [continue]}}]
+    set many [lmap n $option(-workers) {expr {$n > 16 ? $n : [continue]}}]
+    foreach clients $option(-clients) {
+        foreach {server toRaw toBest cpu} {"pool blocking" 0.95 0.9 1.3 "pool events" 0.85 0.85 1.5} {
+            quotientGoal "conn/s, $server / raw pass, 1 to 16 workers" rate $server {"raw pass"} \
+                $few $clients >= $toRaw
+            quotientGoal "conn/s, $server / best raw way of passing, more workers" rate $server \
+                $raw $many $clients >= $toBest
+            quotientGoal "us/conn, $server / raw pass" cpu $server {"raw pass"} \
+                $option(-workers) $clients <= $cpu
+            flatGoal $server $clients
+        }
+        foreach {other workers wanted} [list "select workers" 4 1.5 "select workers" 64 4 \
+            "Python pass" $option(-workers) 1 "Node cluster" $option(-workers) 2.5] {
+            quotientGoal "conn/s, pool blocking / $other" rate "pool blocking" [list $other] \
+                $workers $clients >= $wanted
+        }
     }
-    return [join $lines \n]\n
 }
 
-proc writeJson {file cases} {
-    set rows [lmap case $cases {
-        json::write object {*}[concat {*}[lmap {key value} $case {
-            list $key [expr {[string is double -strict $value] ? $value :
-                [json::write string $value]}]
-        }]]
-    }]
-    set channel [open $file w]
-    puts $channel [json::write array {*}$rows]
-    close $channel
-}
-
-proc parseOptions {words} {
-    set options {-workers {1 4 16 64} -clients 32 -rounds 5 -seconds 2 -servers all -add {}
-        -syscalls 0 -json {}}
-    if {"--help" in $words} {
-        puts $::usage
-        exit
+proc flatGoal {server clients} {
+    set few [figure $server 4 $clients cpu]
+    set many [figure $server 64 $clients cpu]
+    if {$few ne "" && $many ne ""} {
+        bench::goal "us/conn, $server, 64 workers / 4 workers; $clients clients" \
+            [expr {$many / $few}] <= 1.25
     }
-    if {[llength $words] % 2 != 0 ||
-        [catch {dict size [dict merge $options $words]} size] || $size != [dict size $options]} {
-        puts stderr $::usage
-        exit 2
-    }
-    return [dict merge $options $words]
 }
 
-set options [parseOptions $argv]
-build
-puts "[clock format [clock seconds] -format %Y-%m-%d], Tcl [info patchlevel],\
-    [exec uname -sr], [exec nproc] processors, load [lrange [contents /proc/loadavg] 0 2]"
-puts "64-byte line echo: connect, line, line, close; medians of\
-    [dict get $options -rounds] turns of [dict get $options -seconds] s\n"
-set cases [measure $options]
-if {[dict get $options -json] ne ""} {
-    writeJson [dict get $options -json] $cases
+# ---- the run -----------------------------------------------------------------------------
+
+bench::run $usage $defaults {
+    if {$option(-quick)} {
+        array set option [dict merge $quick $argv]
+    }
+    puts "a line of 64 bytes there and back: connect, line, line, close; medians of\
+        $option(-rounds) turns of $option(-seconds) s"
+    set servers [wantedServers]
+    set turnsInAll [countTurns $servers]
+    set rows {}
+    foreach clients $option(-clients) {
+        foreach workers $option(-workers) {
+            lappend rows {*}[measure $servers $workers $clients]
+        }
+    }
+    foreach workers $option(-pin) {
+        measurePinned $servers $workers [lindex $option(-clients) 0]
+    }
+    foreach workers $option(-syscalls) {
+        measureCalls $servers $workers [lindex $option(-clients) 0]
+    }
+    goals
 }
