@@ -5,11 +5,10 @@
 #   first line, and how much memory it needs, for three ways to make one: a fork
 #   server, a fork of this process, and a new tclsh. README.md says more.
 
-lappend auto_path [file dirname [file dirname [file normalize [info script]]]]
+source [file join [file dirname [file normalize [info script]]] common.tcl]
 package require unix_sockets
 package require unix_process
 package require forkserver
-package require json::write
 
 set usage {usage: tclsh bench/spawn.tcl ?option value ...?
     -count N      processes of each kind that are timed (200)
@@ -17,8 +16,9 @@ set usage {usage: tclsh bench/spawn.tcl ?option value ...?
                   and page faults are counted (10)
     -packages L   list of the packages that each has loaded
                   ({json http snit struct})
-    -json FILE    writes the figures to FILE as well
-    --help        shows this}
+    -quick B      a short run: 40 of each kind, except when -count is given (0)}
+
+set defaults {-count 200 -children 10 -packages {json http snit struct} -quick 0}
 
 # ---- the ways --------------------------------------------------------------------
 
@@ -108,18 +108,12 @@ proc timeOne {way} {
     return $took
 }
 
-# All ways in every round, in another order each time: what disturbs the machine
-# disturbs all of them alike.
 proc timeAll {ways rounds} {
-    set times [dict create]
-    for {set round 0} {$round < $rounds} {incr round} {
-        set first [expr {$round % [llength $ways]}]
-        foreach way [list {*}[lrange $ways $first end] {*}[lrange $ways 0 $first-1]] {
-            dict lappend times $way [timeOne $way]
-            after 2 ;# what the child leaves behind is over
-        }
-    }
-    return $times
+    return [bench::turns $ways $rounds {
+        set took [timeOne $way]
+        after 2 ;# what the child leaves behind is over
+        set took
+    }]
 }
 
 # What each child costs, with several alive: kilobytes, where pages that several
@@ -133,7 +127,7 @@ proc costPerChild {way children} {
         lappend ::open [lindex $child 1]
         awaitLine [lindex $child 1]
     }
-    set kilobytes [tcl::mathop::+ {*}[lmap child $started {pss [lindex $child 0]}]]
+    set kilobytes [bench::memoryOf [lmap child $started {lindex $child 0}]]
     set faults [tcl::mathop::+ {*}[lmap child $started {faults [lindex $child 0]}]]
     foreach child $started {
         end-$way {*}$child
@@ -143,147 +137,73 @@ proc costPerChild {way children} {
         faults [expr {double($faults) / $children}]]
 }
 
-proc pss {pid} {
-    set file [open /proc/$pid/smaps_rollup]
-    set text [read $file]
-    close $file
-    if {![regexp -line {^Pss:\s+(\d+) kB} $text -> kilobytes]} {
-        error "the system does not tell the memory of process $pid"
-    }
-    return $kilobytes
-}
-
 # Those that needed no disk, see proc(5).
 proc faults {pid} {
-    set file [open /proc/$pid/stat]
-    set fields [regsub {^.*\)} [read $file] {}]
-    close $file
-    return [lindex $fields 7]
+    return [lindex [regsub {^.*\)} [bench::contents /proc/$pid/stat] {}] 7]
 }
 
 # ---- what came out ---------------------------------------------------------------
 
-proc quantile {sorted part} {
-    return [lindex $sorted [expr {int($part * ([llength $sorted] - 1) + 0.5)}]]
-}
-
 proc figures {ways times costs} {
-    set figures [dict create]
-    foreach way $ways {
-        set sorted [lsort -real [dict get $times $way]]
-        dict set figures $way [dict create median [quantile $sorted 0.5] min [lindex $sorted 0] \
-            p90 [quantile $sorted 0.9] {*}[dict get $costs $way]]
-    }
-    set slowest [dict get $figures exec median]
-    dict for {way row} $figures {
-        dict set figures $way ratio [expr {$slowest / [dict get $row median]}]
-    }
-    return $figures
-}
-
-proc loadAverage {} {
-    if {[catch {open /proc/loadavg} file]} {
-        return unknown
-    }
-    set words [lrange [gets $file] 0 2]
-    close $file
-    return $words
-}
-
-proc processors {} {
-    if {[catch {exec getconf _NPROCESSORS_ONLN} count]} {
-        return unknown
-    }
-    return $count
-}
-
-proc conditions {options before} {
-    return [dict create date [clock format [clock seconds] -format %Y-%m-%d] \
-        tcl [info patchlevel] system "$::tcl_platform(os) $::tcl_platform(osVersion)" \
-        processors [processors] load_before $before load_after [loadAverage] \
-        packages [dict get $options -packages] count [dict get $options -count] \
-        children [dict get $options -children]]
-}
-
-proc printTable {conditions figures} {
-    dict with conditions {
-        puts "$date, Tcl $tcl, $system, $processors processors"
-        puts "load average before: $load_before, after: $load_after"
-        puts "packages: $packages; $count of each kind timed, in turn\n"
-    }
-    set layout "%-12s %8s %8s %8s %13s %14s %12s"
-    puts [format $layout "" median min p90 "times faster" "PSS per child" "page faults"]
-    puts [format $layout "" ms ms ms "than exec" kB "per child"]
-    dict for {way row} $figures {
-        dict with row {
-            puts [format "%-12s %8.2f %8.2f %8.2f %13.1f %14.0f %12.0f" \
-                [dict get $::titles $way] $median $min $p90 $ratio $pss $faults]
-        }
-    }
-}
-
-proc writeJson {path conditions figures} {
-    set rows [dict map {way row} $figures {
-        json::write object {*}[dict map {name number} $row {format %.3f $number}]
+    set slowest [bench::median [dict get $times exec]]
+    return [lmap way $ways {
+        set all [dict get $times $way]
+        set median [bench::median $all]
+        dict create way [dict get $::titles $way] median $median least [bench::quantile $all 0] \
+            p90 [bench::quantile $all 0.9] ratio [expr {$slowest / $median}] {*}[dict get $costs $way]
     }]
-    set strings [dict map {name value} $conditions {json::write string $value}]
-    set file [open $path w]
-    puts $file [json::write object {*}$strings figures [json::write object {*}$rows]]
-    close $file
+}
+
+proc goals {rows} {
+    set server [lindex $rows 0]
+    bench::goal "fork server, ms to the child's first line" [dict get $server median] <= 0.6
+    bench::goal "fork server, times faster than exec tclsh" [dict get $server ratio] >= 100
 }
 
 # ---- the run ---------------------------------------------------------------------
 
-proc parse {arguments} {
-    set options {-count 200 -children 10 -packages {json http snit struct} -json {}}
-    if {"--help" in $arguments} {
-        puts $::usage
-        exit 0
-    }
-    foreach {name value} $arguments {
-        dict set options [tcl::prefix match [dict keys $options] $name] $value
-    }
+proc checkNumbers {} {
     foreach name {-count -children} {
-        set number [dict get $options $name]
+        set number $::option($name)
         if {![string is integer -strict $number] || $number < 1} {
             error "bad number \"$number\" for $name"
         }
     }
-    return $options
 }
 
-proc main {arguments} {
-    set options [parse $arguments]
-    set before [loadAverage]
-    set loading [loading [dict get $options -packages]]
+proc measure {} {
+    global option
+    set loading [loading $option(-packages)]
     # First, so that it has what it loads itself and nothing else.
     set ::server [forkserver::start -preload $loading]
     uplevel #0 $loading
-    set ::program [writeProgram [dict get $options -packages]]
+    set ::program [writeProgram $option(-packages)]
     set ::open {}
     try {
         set ways [dict keys $::titles]
         timeAll $ways 3 ;# caches are warm, procedures compiled
-        set times [timeAll $ways [dict get $options -count]]
+        set times [timeAll $ways $option(-count)]
         set costs [dict create]
         foreach way $ways {
-            dict set costs $way [costPerChild $way [dict get $options -children]]
+            dict set costs $way [costPerChild $way $option(-children)]
         }
     } finally {
         file delete $::program
         $::server stop -wait 1
     }
-    set conditions [conditions $options $before]
-    set figures [figures $ways $times $costs]
-    printTable $conditions $figures
-    if {[dict get $options -json] ne ""} {
-        writeJson [dict get $options -json] $conditions $figures
-    }
+    return [figures $ways $times $costs]
 }
 
-try {
-    main $argv
-} on error {message failure} {
-    puts stderr "spawn.tcl: $message"
-    exit 1
+bench::run $usage $defaults {
+    if {$option(-quick)} {
+        array set option [dict merge {-count 40} $argv]
+    }
+    checkNumbers
+    set rows [measure]
+    bench::show spawn "first line of a new process with $option(-packages); $option(-count) of\
+        each kind, in turns" {
+            {way %s way} {median/ms %.2f median} {min/ms %.2f least} {p90/ms %.2f p90}
+            {"times faster than exec" %.1f ratio} {PSS/kB %.0f pss} {"page faults" %.0f faults}
+        } $rows
+    goals $rows
 }
