@@ -82,6 +82,9 @@ Result<Endpoint> inetEndpoint(const std::string &text, const std::string &host,
                               const std::string &port) {
     if (parseNumber(port, kMaxPort) < 0)
         return badEndpoint(text, "the port must be a number from 0 to 65535");
+    // The lookup would end there, and find another host.
+    if (host.find('\0') != host.npos)
+        return badEndpoint(text, "the host holds a NUL character");
     addrinfo hints{};
     hints.ai_family = AF_UNSPEC;
     hints.ai_socktype = SOCK_STREAM;

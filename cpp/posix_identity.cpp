@@ -61,6 +61,11 @@ Result<const Entry *> lookUp(Entry &entry, std::string &buffer, Lookup lookup) {
     }
 }
 
+// For the system a name ends at a NUL: somebody else would be found.
+bool isName(const std::string &text) {
+    return text.find('\0') == text.npos;
+}
+
 struct User {
     std::string name; // empty: a number without an entry
     uid_t uid = 0;
@@ -71,8 +76,9 @@ Result<std::optional<User>> userBy(const std::string &text, std::optional<uid_t>
     passwd entry{};
     std::string buffer;
     auto found = lookUp(entry, buffer, [&](passwd *into, char *bytes, size_t size, passwd **out) {
-        return number ? ::getpwuid_r(*number, into, bytes, size, out)
-                      : ::getpwnam_r(text.c_str(), into, bytes, size, out);
+        if (number)
+            return ::getpwuid_r(*number, into, bytes, size, out);
+        return isName(text) ? ::getpwnam_r(text.c_str(), into, bytes, size, out) : 0;
     });
     if (!found)
         return systemError("couldn't find user \"" + text + "\"", found.error().code);
@@ -100,7 +106,7 @@ Result<gid_t> findGroup(const std::string &text) {
     group entry{};
     std::string buffer;
     auto found = lookUp(entry, buffer, [&](group *into, char *bytes, size_t size, group **out) {
-        return ::getgrnam_r(text.c_str(), into, bytes, size, out);
+        return isName(text) ? ::getgrnam_r(text.c_str(), into, bytes, size, out) : 0;
     });
     if (!found)
         return systemError("couldn't find group \"" + text + "\"", found.error().code);
