@@ -1,8 +1,8 @@
 #!/usr/bin/env tclsh
 # Builds, checks and installs the project: `tclsh build.tcl help` lists the verbs.
 #
-# In this file: reporting, building, suites, variants, Tcl 9, lint, manual pages,
-# installing, and at the end the table of verbs.
+# In this file: reporting, building, suites, variants, Tcl 9, lint, measurements, manual
+# pages, installing, and at the end the table of verbs.
 #
 # All output goes to lib/ (what `package require` loads) and build/ (the rest).
 
@@ -534,6 +534,54 @@ check tcl-layout {
     return [join $found \n]
 }
 
+# ---- measurements ------------------------------------------------------------------
+
+# The most important first.
+proc Benches {} {
+    set order {connections passing channels slow idle spawn reload http}
+    set others [lmap file [lsort [glob -directory [file join $::root bench] *.tcl]] {
+        set name [file rootname [file tail $file]]
+        expr {$name in {common report} || $name in $order ? [continue] : $name}
+    }]
+    return [concat [lmap name $order {
+        expr {[file exists [file join $::root bench $name.tcl]] ? $name : [continue]}
+    }] $others]
+}
+
+# Runs a program, which writes its figures to build/bench/NAME.json.
+proc Measure {name args} {
+    set figures [file join $::root build bench $name.json]
+    file mkdir [file dirname $figures]
+    BenchProgram $name -json $figures {*}$args
+}
+
+proc BenchProgram {name args} {
+    set program [file join $::root bench $name.tcl]
+    if {[catch {
+        exec [info nameofexecutable] $program {*}$args >@stdout 2>@stderr </dev/null
+    }]} {
+        Fail "bench/$name.tcl failed"
+    }
+}
+
+# All of them, one after the other; `full` makes doc/benchmarks.md of it.
+proc Bench {how} {
+    set counts [Counts 0 0 0]
+    foreach name [Benches] {
+        set counts [AddCounts $counts [Step $name {
+            Measure $name {*}[expr {$how eq "quick" ? {-quick 1} : {}}]
+            Counts 1 0 0
+        }]]
+    }
+    if {$how eq "full"} {
+        set counts [AddCounts $counts [Step report {
+            BenchProgram report
+            Counts 1 0 0
+        }]]
+    }
+    return $counts
+}
+
 # ---- manual pages ------------------------------------------------------------------
 
 proc Version {} {
@@ -737,9 +785,19 @@ verb demo {} "" "shows the echo server at work" {
     exec [info nameofexecutable] [file join $::root examples demo.tcl] >@stdout 2>@stderr
 }
 
-verb bench args "?OPTIONS?" "measures how fast processes start, see bench/README.md" {
+verb bench args "?WHICH OPTIONS?" "measures: quick, full, or one program, see bench/README.md" {
     Build
-    exec [info nameofexecutable] [file join $::root bench spawn.tcl] {*}$args >@stdout 2>@stderr
+    set arguments [lassign $args which]
+    if {$which in {{} quick full}} {
+        if {$arguments ne {}} {
+            Fail "\"$which\" takes no options; a single program does"
+        }
+        Conclude bench [Bench [expr {$which eq {} ? "quick" : $which}]]
+    }
+    if {$which ni [Benches]} {
+        Fail "there is no bench \"$which\": it is quick, full, or one of [join [Benches] {, }]"
+    }
+    Measure $which {*}$arguments
 }
 
 verb install args "?--prefix DIR?" "installs packages, manual pages and examples (/usr/local)" {

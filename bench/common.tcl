@@ -15,8 +15,8 @@ namespace eval bench {
     variable goals {}
     # name -> rows of each `show`
     variable tables [dict create]
-    # name -> {title columns} of the first `show` with that name
-    variable layouts [dict create]
+    # {name title columns rows} of each `show`
+    variable shown {}
 }
 
 # ---- running -------------------------------------------------------------------------
@@ -228,7 +228,7 @@ proc bench::show {name title columns rows} {
     foreach row $rows {
         lappend lines [lmap column $columns {
             lassign $column - form key
-            Cell $form [expr {[dict exists $row $key] ? [dict get $row $key] : "-"}]
+            cell $form [expr {[dict exists $row $key] ? [dict get $row $key] : "-"}]
         }]
     }
     set widths [lmap column $columns {expr 0}]
@@ -242,13 +242,13 @@ proc bench::show {name title columns rows} {
         puts [string trimright [join $cells "  "]]
     }
     dict lappend tables $name {*}$rows
-    variable layouts
-    if {![dict exists $layouts $name]} {
-        dict set layouts $name [list $title $columns]
-    }
+    variable shown
+    lappend shown [list $name $title $columns $rows]
 }
 
-proc bench::Cell {form value} {
+# bench::cell format value -- as it stands in a table.
+
+proc bench::cell {form value} {
     # No `expr`: it would make 1.0 of 1.00.
     if {[string match %*s $form] || ![string is double -strict $value]} {
         return $value
@@ -275,27 +275,33 @@ proc bench::ShowGoals {} {
     }
 }
 
-# The conditions, and "tables": name -> rows, "layouts": name -> title and columns.
+# The conditions, "tables": name -> rows, and "shown": the same as it was printed, name,
+# title, columns, and number of rows.
 proc bench::WriteJson {path} {
     variable conditions
     variable tables
-    variable layouts
+    variable shown
     set file [open $path w]
     puts $file [json::write object {*}[Strings $conditions] \
         tables [json::write object {*}[dict map {name rows} $tables {
-            json::write array {*}[lmap row $rows {json::write object {*}[dict map {key value} $row {
-                expr {[string is double -strict $value] ? $value : [json::write string $value]}
-            }]}]
+            json::write array {*}[lmap row $rows {json::write object {*}[Values $row]}]
         }]] \
-        layouts [json::write object {*}[dict map {name layout} $layouts {
-            lassign $layout title columns
-            json::write object title [json::write string $title] columns [json::write array \
-                {*}[lmap column $columns {
+        shown [json::write array {*}[lmap table $shown {
+            lassign $table name title columns rows
+            json::write object {*}[Strings [dict create name $name title $title]] \
+                rows [llength $rows] columns [json::write array {*}[lmap column $columns {
                     lassign $column heading form key
                     json::write object {*}[Strings [dict create title $heading format $form key $key]]
                 }]]
         }]]]
     close $file
+}
+
+# Numbers remain numbers.
+proc bench::Values {row} {
+    return [dict map {key value} $row {
+        expr {[string is double -strict $value] ? $value : [json::write string $value]}
+    }]
 }
 
 proc bench::Strings {values} {
