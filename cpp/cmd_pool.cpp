@@ -1,16 +1,14 @@
-// What the pools of socketserver need; all of it private. Scoreboards, taking a
-// connection that is counted on one, and a parent that looks at a connection
-// before it hands it on.
+// What the pools of socketserver need; all of it private. Scoreboards, workers that
+// serve a queue, and a parent that looks at a connection before it hands it on.
 #include "cmd_table.h"
 #include "posix_clock.h"
 #include "posix_queue.h"
 #include "posix_socket.h"
 #include "tcl_adopt.h"
 #include "tcl_interp.h"
-#include "tcl_notifier.h"
+#include "tcl_serving.h"
 
 #include <sys/socket.h>
-#include <unistd.h>
 
 namespace uds {
 
@@ -115,14 +113,6 @@ int countsCommand(const Call &call) {
         newList({number(totals.taken), number(totals.done), Tcl_NewIntObj(totals.taking)}));
 }
 
-int leadCommand(const Call &call) {
-    std::shared_ptr<Scoreboard> board;
-    int index = 0;
-    if (getBoardAndSlot(call, board, index) != TCL_OK)
-        return TCL_ERROR;
-    return call.answer(number(leadOf(*board, index)));
-}
-
 // {mean p50 p99}: microseconds in the queue.
 int waitsCommand(const Call &call) {
     std::shared_ptr<Scoreboard> board;
@@ -178,98 +168,60 @@ int nowCommand(const Call &call) {
     return call.answer(number(monotonicMicros() / 1000));
 }
 
-// ---- the worker: taking ----------------------------------------------------
+// ---- the worker: serving ---------------------------------------------------
 
-// A connection of a worker, from take to close.
-struct Served {
-    std::shared_ptr<Scoreboard> board;
-    int slot;
-    Tcl_Interp *interp;
-    Tcl_ThreadId thread;
-    pid_t process;
-    ObjRef closedCommand;
-};
-
-struct ClosedEvent {
-    Tcl_Event header;
-    Served *served;
-    int number;
-};
-
-int serveClosed(Tcl_Event *event, int) {
-    auto *closed = reinterpret_cast<ClosedEvent *>(event);
-    const std::unique_ptr<Served> served(closed->served);
-    if (!Tcl_InterpDeleted(served->interp) && served->closedCommand)
-        callBack(served->interp, served->closedCommand, {Tcl_NewIntObj(closed->number)});
-    Tcl_Release(served->interp);
-    return 1;
-}
-
-// In the thread that closes. The script hears of it from the event loop of the
-// thread that took the connection.
-void onServedClosed(Served *served, int number) {
-    if (served->process != ::getpid())
-        return; // a forked child's copy: nothing of this is its business
-    noteDone(*served->board, served->board->slot(served->slot));
-    auto *event = reinterpret_cast<ClosedEvent *>(Tcl_Alloc(sizeof(ClosedEvent)));
-    event->header.proc = serveClosed;
-    event->served = served; // owned by the event
-    event->number = number;
-    Tcl_ThreadQueueEvent(served->thread, &event->header, TCL_QUEUE_TAIL);
-    if (served->thread != Tcl_GetCurrentThread())
-        Tcl_ThreadAlert(served->thread);
-}
-
-int trackServed(Tcl_Interp *interp, Tcl_Channel channel, std::unique_ptr<Served> served) {
-    Tcl_Preserve(interp);
-    return dataOf(interp).connections.track(
-        channel, [owned = served.release()](int number) { onServedClosed(owned, number); });
-}
-
-// Of the workers that wait at this queue, one wakes for each connection.
-int wakeOneCommand(const Call &call) {
-    int queue = -1;
-    if (getQueue(call, 0, queue) != TCL_OK)
-        return TCL_ERROR;
-    wakeOneFor(queue);
-    return TCL_OK;
-}
-
-Result<QueuedConnection> takeCounted(const Scoreboard &board, int number, int queue) {
-    Slot &slot = board.slot(number);
-    const Taking taking(slot);
-    Result<QueuedConnection> taken = dequeue(queue);
-    if (taken && taken.value().fd)
-        noteTaken(board, slot, taken.value().waitedMicros);
-    return taken;
-}
-
-// {channel address port number id}, or nothing when no connection waits.
-int takeCommand(const Call &call) {
+// Connections come from the queue to the handler from now on, once ServeMore says so.
+int serveCommand(const Call &call) {
     std::shared_ptr<Scoreboard> board;
     int slot = 0;
     int queue = -1;
     if (getBoardAndSlot(call, board, slot) != TCL_OK || getQueue(call, 2, queue) != TCL_OK)
         return TCL_ERROR;
-    Result<QueuedConnection> taken = takeCounted(*board, slot, queue);
-    if (!taken && isWouldBlock(taken.error().code))
+    dataOf(call.interp).serving = std::make_shared<Serving>(
+        call.interp,
+        Serving::Settings{board, slot, queue, static_cast<size_t>(call.option(0, 1)),
+                          static_cast<uint64_t>(call.option(1, 0)), call.option(2, 0),
+                          call.option(3, 0), ObjRef(call.arguments[3]), ObjRef(call.arguments[4])});
+    return TCL_OK;
+}
+
+int getServing(const Call &call, std::shared_ptr<Serving> &serving) {
+    serving = dataOf(call.interp).serving;
+    if (serving)
         return TCL_OK;
-    if (!taken)
-        return failTake(call, 2, taken.error());
-    if (!taken.value().fd)
-        return call.fail(ownError("CLOSED", "couldn't take a connection",
-                                  "nobody can put connections into the queue any more", ""));
-    const ObjRef words(
-        connectionWords(call.interp, std::move(taken.value().fd), taken.value().peer));
-    Tcl_Obj *name = nullptr;
-    Tcl_ListObjIndex(nullptr, words.get(), 0, &name);
-    auto served = std::make_unique<Served>(Served{board, slot, call.interp, Tcl_GetCurrentThread(),
-                                                  ::getpid(), ObjRef(call.arguments[3])});
-    const int tracked = trackServed(call.interp, findChannel(call.interp, name), std::move(served));
-    Tcl_Obj *answer = Tcl_DuplicateObj(words.get());
-    Tcl_ListObjAppendElement(nullptr, answer, Tcl_NewIntObj(tracked));
-    Tcl_ListObjAppendElement(nullptr, answer, number(taken.value().id));
-    return call.answer(answer);
+    return call.fail(ownError("NOTSERVING", "couldn't find a queue", "this process serves none", ""));
+}
+
+int serveMoreCommand(const Call &call) {
+    std::shared_ptr<Serving> serving;
+    int wanted = 0;
+    if (getServing(call, serving) != TCL_OK ||
+        Tcl_GetBooleanFromObj(call.interp, call.arguments[0], &wanted) != TCL_OK)
+        return TCL_ERROR;
+    serving->want(wanted != 0);
+    return TCL_OK;
+}
+
+int serveUntilEmptyCommand(const Call &call) {
+    std::shared_ptr<Serving> serving;
+    if (getServing(call, serving) != TCL_OK)
+        return TCL_ERROR;
+    serving->tellWhenEmpty();
+    return TCL_OK;
+}
+
+// {taken open calls}: connections so far and now, handlers that run.
+int servingCommand(const Call &call) {
+    std::shared_ptr<Serving> serving;
+    if (getServing(call, serving) != TCL_OK)
+        return TCL_ERROR;
+    return call.answer(newList(
+        {number(serving->taken()), number(serving->open()), Tcl_NewIntObj(serving->calls())}));
+}
+
+int servedChannelsCommand(const Call &call) {
+    std::shared_ptr<Serving> serving;
+    return getServing(call, serving) == TCL_OK ? call.answer(serving->channels()) : TCL_ERROR;
 }
 
 // ---- the parent: looking before handing on ---------------------------------
@@ -362,20 +314,27 @@ int requeueCommand(const Call &call) {
 } // namespace
 
 std::vector<Command> poolCommands() {
+    const Option concurrency = {"-concurrency", Option::Kind::Number, "n", nullptr, 1, INT_MAX};
+    const Option limit = {"-limit", Option::Kind::Number, "n", nullptr, 0, INT_MAX};
+    const Option silence = {"-silence", Option::Kind::Number, "ms", nullptr, 0, INT_MAX};
+    const Option retry = {"-retry", Option::Kind::Number, "ms", nullptr, 0, INT_MAX};
     // clang-format off
     return {
         {"socketserver::BoardOpen", {}, 1, 1, "slots", openCommand},
         {"socketserver::BoardClose", {}, 1, 1, "board", closeCommand},
         {"socketserver::BoardSlot", {}, 2, 2, "board slot", slotCommand},
         {"socketserver::BoardCounts", {}, 1, 1, "board", countsCommand},
-        {"socketserver::BoardLead", {}, 2, 2, "board slot", leadCommand},
         {"socketserver::BoardWaits", {}, 1, 1, "board", waitsCommand},
         {"socketserver::BoardFold", {}, 2, 2, "board slot", foldCommand},
         {"socketserver::BoardAsk", {}, 3, 3, "board onTake onDone", askCommand},
         {"socketserver::BoardBeat", {}, 2, 2, "board slot", beatCommand},
         {"socketserver::Now", {}, 0, 0, "", nowCommand},
-        {"socketserver::WakeOne", {}, 1, 1, "queue", wakeOneCommand},
-        {"socketserver::TakeServed", {}, 4, 4, "board slot queue closedCmd", takeCommand},
+        {"socketserver::ServeQueue", {concurrency, limit, silence, retry, Option{}}, 5, 5,
+         "board slot queue handlerCmd toldCmd", serveCommand},
+        {"socketserver::ServeMore", {}, 1, 1, "boolean", serveMoreCommand},
+        {"socketserver::ServeUntilEmpty", {}, 0, 0, "", serveUntilEmptyCommand},
+        {"socketserver::Serving", {}, 0, 0, "", servingCommand},
+        {"socketserver::ServedChannels", {}, 0, 0, "", servedChannelsCommand},
         {"socketserver::Look", {}, 1, 2, "listener ?reasonName?", lookCommand},
         {"socketserver::HandOffOne", {}, 3, 3, "listener queue id", handOffOneCommand},
         {"socketserver::Refuse", {}, 3, 3, "listener max banner", refuseCommand},

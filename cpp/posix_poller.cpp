@@ -106,6 +106,10 @@ const char *Poller::method() {
     return "epoll";
 }
 
+bool Poller::wakesOnlyOne() {
+    return true;
+}
+
 bool Poller::open() {
     epoll_ = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
     for (auto &[fd, each] : watches_) {
@@ -174,6 +178,10 @@ std::vector<Poller::Ready> Poller::waitInEpoll(int timeoutMs) {
 
 const char *Poller::method() {
     return "poll";
+}
+
+bool Poller::wakesOnlyOne() {
+    return false;
 }
 
 bool Poller::open() {

@@ -31,6 +31,7 @@ public:
     // Blocks up to timeoutMs (-1: for ever); a signal ends it early.
     std::vector<Ready> wait(int timeoutMs);
     static const char *method(); // "epoll" or "poll"
+    static bool wakesOnlyOne();
     // Leaves the shared instance alone and watches the same descriptors with
     // one of its own, or none of them.
     void reset(bool keepWatching);

@@ -12,6 +12,8 @@ namespace uds {
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
+// Each is in a cache line of its own, which its worker writes to.
+constexpr unsigned kMostLooks = 16;
 
 } // namespace
 
@@ -120,11 +122,14 @@ Totals totalsOf(const Scoreboard &board) {
 }
 
 uint64_t leadOf(const Scoreboard &board, int number) {
+    static std::atomic<unsigned> looks{0};
     const Slot &own = board.slot(number);
     const uint64_t mine = own.taken.load(kRelaxed) - own.done.load(kRelaxed);
+    const auto workers = static_cast<unsigned>(board.used() - 1);
+    const unsigned first = looks.fetch_add(kMostLooks, kRelaxed);
     uint64_t fewest = mine;
-    for (int i = 1; i < board.used(); ++i) {
-        const Slot &slot = board.slot(i);
+    for (unsigned i = 0; i < workers && i < kMostLooks; ++i) {
+        const Slot &slot = board.slot(static_cast<int>(1 + (first + i) % workers));
         const uint64_t done = slot.done.load(kRelaxed);
         const uint64_t taken = slot.taken.load(kRelaxed);
         if (slot.beatMicros.load(kRelaxed) != 0 && taken - done < fewest)

@@ -70,7 +70,8 @@ struct Totals {
     int taking = 0; // slots whose counts may be behind the queue
 };
 Totals totalsOf(const Scoreboard &board);
-// How many connections more this slot's worker has than the one with the fewest.
+// How many connections more this slot's worker has than the one with the fewest, of
+// some that are looked at, others each time.
 uint64_t leadOf(const Scoreboard &board, int number);
 // How long connections waited in the queue: at most so long for each of these
 // shares (0.5 for the median) of them.

@@ -155,17 +155,20 @@ Result<Tcl_Channel> adopt(Tcl_Interp *interp, UniqueFd &fd) {
     return registered(interp, makeChannel(kind, std::move(fd), flags));
 }
 
-Tcl_Obj *connectionWords(Tcl_Interp *interp, UniqueFd fd, const Address &peer) {
+Connected connectedChannel(Tcl_Interp *interp, UniqueFd fd, const Address &peer) {
     const bool isInet = peer.family() == AF_INET || peer.family() == AF_INET6;
     Address shown = peer;
     if (!isInet)
         if (Result<Address> local = localAddress(fd.get()))
             shown = local.value();
-    const Tcl_Channel channel =
-        registered(interp, isInet ? makeChannel(Kind::Tcp, std::move(fd), 0)
-                                  : makeChannel(Kind::Unix, std::move(fd), 0));
-    return newList({Tcl_NewStringObj(Tcl_GetChannelName(channel), -1), fromSystem(shown.host()),
-                    Tcl_NewIntObj(shown.port())});
+    return {registered(interp, makeChannel(isInet ? Kind::Tcp : Kind::Unix, std::move(fd), 0)),
+            shown};
+}
+
+Tcl_Obj *connectionWords(Tcl_Interp *interp, UniqueFd fd, const Address &peer) {
+    const Connected made = connectedChannel(interp, std::move(fd), peer);
+    return newList({Tcl_NewStringObj(Tcl_GetChannelName(made.channel), -1),
+                    fromSystem(made.shown.host()), Tcl_NewIntObj(made.shown.port())});
 }
 
 std::optional<int> descriptorOf(Tcl_Channel channel, int direction) {

@@ -19,8 +19,14 @@ namespace uds {
 // After an error the caller still owns the descriptor.
 Result<Tcl_Channel> adopt(Tcl_Interp *interp, UniqueFd &fd);
 
-// {channel address port} for an accepted connection; for a unix socket the
-// path that the client connected to, and 0.
+// A channel for an accepted connection, registered, and the address to show: the
+// client's, for a unix socket the one that the client connected to.
+struct Connected {
+    Tcl_Channel channel;
+    Address shown;
+};
+Connected connectedChannel(Tcl_Interp *interp, UniqueFd fd, const Address &peer);
+// {channel address port} of it.
 Tcl_Obj *connectionWords(Tcl_Interp *interp, UniqueFd fd, const Address &peer);
 
 // The descriptor that a channel has for one direction (TCL_READABLE or

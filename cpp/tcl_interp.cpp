@@ -1,6 +1,6 @@
 #include "tcl_interp.h"
 
-#include <unistd.h>
+#include "posix_pid.h"
 
 #include <algorithm>
 
@@ -22,7 +22,7 @@ void deleteData(void *data, Tcl_Interp *) {
 } // namespace
 
 InterpData &dataOf(Tcl_Interp *interp) {
-    if (ofProcess != ::getpid())
+    if (ofProcess != ownPid())
         forgetParentsCallbacks();
     void *known = Tcl_GetAssocData(interp, kKey, nullptr);
     if (known)
@@ -38,10 +38,12 @@ const std::vector<InterpData *> &interpsOfThread() {
 }
 
 void forgetParentsCallbacks() {
-    ofProcess = ::getpid();
+    ofProcess = ownPid();
     for (InterpData *data : ofThread) {
         data->signals.forgetAll();
         data->children.forgetAll();
+        if (data->serving)
+            data->serving->abandon();
     }
 }
 

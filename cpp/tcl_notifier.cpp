@@ -435,6 +435,10 @@ void wakeOneFor(int fd) {
         notifier().poller.wakeOne(fd);
 }
 
+bool wakesOnlyOne() {
+    return installed && Poller::wakesOnlyOne();
+}
+
 void stopNotifierThread() {
 #if TCL_MAJOR_VERSION < 9
     // The last user of the notifier ends its thread. File handlers stay.

@@ -39,6 +39,7 @@ void startChildNotifier();
 // Of the processes that wait for this descriptor, one is woken at a time. Only
 // with our notifier; with Tcl's nothing changes.
 void wakeOneFor(int fd);
+bool wakesOnlyOne(); // whether that is so
 
 // Ends the thread that Tcl 8.6's notifier waits in; the next wait starts it
 // again. A process without other threads has one thread then.

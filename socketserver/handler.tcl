@@ -13,14 +13,18 @@ proc socketserver::CallHandler {handlerCmd connection number} {
     if {$code in {0 2}} {
         return 1
     }
-    if {$code != 1} {
-        set message "handler \"[lindex $handlerCmd 0]\" ended with code $code"
-    }
-    Report $message $failure
+    HandlerFailed $handlerCmd $code $message $failure
     if {[unix_sockets::Tracked $number]} {
         catch {close [lindex $connection 0]}
     }
     return 0
+}
+
+proc socketserver::HandlerFailed {handlerCmd code message failure} {
+    if {$code != 1} {
+        set message "handler \"[lindex $handlerCmd 0]\" ended with code $code"
+    }
+    Report $message $failure
 }
 
 # socketserver::Report message failure --

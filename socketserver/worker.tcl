@@ -27,30 +27,13 @@ namespace eval socketserver::worker {
     # booting; ready; last: it takes no more, and ends after what it serves;
     # stopping: the same, because it was told to
     variable state booting
-    # Whether it waits for connections: not while one more would go beyond
-    # -concurrency, or once taking is over.
-    variable watching 0
-    # It takes none for a moment: others have their turn, or it lacks a descriptor.
-    variable resting 0
-    # The last attempt to take one failed.
-    variable troubled 0
-    # Connections that a worker may have more than another one before it waits.
-    variable mostAhead 4
-    # How long connections are taken and served before other events get their turn.
-    variable turnMs 20
-    # Connections that are open: number -> {channel claim}
-    variable open [dict create]
-    # Handler calls that are running.
+    # Handler calls that are running, of connections whose header was awaited; the
+    # others are counted where they are made, see `socketserver::Serving`.
     variable calls 0
-    variable taken 0
-    # After so many no more are taken; 0: no limit.
-    variable limit 0
     variable started 0
     variable onStopCmd ""
-    # The parent has ended;
+    # The parent has ended.
     variable orphan 0
-    # and the queue is to be emptied first.
-    variable draining 0
 
     namespace ensemble create -command ::socketserver::worker -map {
         id        ::socketserver::worker::Id
@@ -76,22 +59,19 @@ proc socketserver::worker::Id {} {
 
 proc socketserver::worker::Stats {} {
     variable setting
-    variable taken
-    variable open
     variable state
     variable started
     CheckWorker
+    lassign [::socketserver::Serving] taken open
     return [dict create id $setting(number) pid [pid] generation $setting(generation) \
-        state $state taken $taken active [dict size $open] \
-        served [expr {$taken - [dict size $open]}] \
+        state $state taken $taken active $open served [expr {$taken - $open}] \
         uptime [expr {[::socketserver::Now] - $started}]]
 }
 
 # How many connections it is serving.
 proc socketserver::worker::Busy {} {
-    variable open
     CheckWorker
-    return [dict size $open]
+    return [lindex [::socketserver::Serving] 1]
 }
 
 proc socketserver::worker::IsReady {} {
@@ -188,13 +168,11 @@ proc socketserver::worker::Main {} {
 proc socketserver::worker::Begin {} {
     variable setting
     variable state
-    variable limit $setting(-maxrequests)
-    if {$limit > 0} {
-        incr limit [expr {int(rand() * ($setting(-jitter) + 1))}]
-    }
-    if {$setting(-mode) eq "perconnection"} {
-        set limit 1
-    }
+    ::socketserver::ServeQueue -concurrency $setting(-concurrency) -limit [Limit] \
+        -silence $setting(-idletimeout) -retry $::socketserver::retryMs \
+        $setting(board) $setting(number) $setting(receiver) \
+        [expr {$setting(-proxyprotocol) eq "off" ? $setting(-handler) :
+            "::socketserver::worker::Introduce"}] ::socketserver::worker::Told
     if {$setting(-workerinit) ne ""} {
         uplevel #0 [list {*}$setting(-workerinit) $setting(number)]
     }
@@ -207,8 +185,17 @@ proc socketserver::worker::Begin {} {
         EndSilentOnes
     }
     Tell ready
-    ::socketserver::WakeOne $setting(receiver)
-    Watch
+    ::socketserver::ServeMore 1
+}
+
+# So many connections, and then no more; 0 for no limit.
+proc socketserver::worker::Limit {} {
+    variable setting
+    if {$setting(-mode) eq "perconnection"} {
+        return 1
+    }
+    set limit $setting(-maxrequests)
+    return [expr {$limit == 0 ? 0 : $limit + int(rand() * ($setting(-jitter) + 1))}]
 }
 
 proc socketserver::worker::Ignore {args} {}
@@ -253,13 +240,12 @@ proc socketserver::worker::Listen {} {
 
 proc socketserver::worker::Obey {verb args} {
     variable setting
-    variable open
     switch -- $verb {
         retire {
             Retire ""
         }
         quit {
-            Tell cut [dict size $open]
+            Tell cut [lindex [::socketserver::Serving] 1]
             Leave
         }
         reopen {
@@ -273,10 +259,8 @@ proc socketserver::worker::Obey {verb args} {
 proc socketserver::worker::ParentEnded {} {
     variable setting
     variable orphan 1
-    variable draining
     if {$setting(-onparentexit) eq "drain"} {
-        set draining 1
-        Watch
+        ::socketserver::ServeUntilEmpty
     } else {
         Retire ""
     }
@@ -297,7 +281,7 @@ proc socketserver::worker::Retire {reason} {
         if {$reason ne ""} {
             Tell retiring $reason
         }
-        Watch
+        ::socketserver::ServeMore 0
         if {$onStopCmd ne "" && [catch {uplevel #0 $onStopCmd} message failure]} {
             Tell log error "onstop: [dict get $failure -errorinfo]"
         }
@@ -307,9 +291,9 @@ proc socketserver::worker::Retire {reason} {
 
 proc socketserver::worker::LeaveIfDone {} {
     variable state
-    variable open
     variable calls
-    if {$state in {last stopping} && [dict size $open] == 0 && $calls == 0} {
+    lassign [::socketserver::Serving] - open others
+    if {$state in {last stopping} && $open == 0 && $others == 0 && $calls == 0} {
         Leave
     }
 }
@@ -331,116 +315,26 @@ proc socketserver::worker::BackgroundError {message failure} {
     Tell log error "worker $setting(number) (pid [pid]): [dict get $failure -errorinfo]"
 }
 
-# ---- taking ----------------------------------------------------------------------
+# ---- serving ---------------------------------------------------------------------
 
-# Wakes only for connections that it may take.
-proc socketserver::worker::Watch {} {
-    variable setting
-    variable state
-    variable watching
-    variable resting
-    variable open
-    set wanted [expr {$state eq "ready" && !$resting &&
-        [dict size $open] < $setting(-concurrency)}]
-    if {$wanted != $watching} {
-        set watching $wanted
-        chan event $setting(receiver) readable \
-            [expr {$wanted ? "::socketserver::worker::Take" : ""}]
-    }
-}
-
-# A worker that serves one after the other takes the next at once; others leave
-# it to whoever wakes first.
-proc socketserver::worker::Take {} {
-    variable setting
-    variable state
-    variable open
-    variable turnMs
-    set until [expr {[::socketserver::Now] + $turnMs}]
-    while {$state eq "ready" && [dict size $open] < $setting(-concurrency) && [TakeOne]} {
-        if {$setting(-concurrency) > 1} {
-            GiveWay
-            break
+# What happens at the queue, see cpp/tcl_serving.h.
+proc socketserver::worker::Told {what args} {
+    switch -- $what {
+        claimed - released {
+            Tell $what {*}$args
         }
-        if {[::socketserver::Now] >= $until} {
-            # What the parent has said goes first.
-            Rest 1
-            after 0 [list ::socketserver::worker::Rest 0]
-            break
+        last {
+            NoteLast
         }
-    }
-    Watch
-}
-
-# Connections that stay are to be spread over the workers: who has taken one goes to
-# the end of the row, and who has many more than another lets that one wake up.
-proc socketserver::worker::GiveWay {} {
-    variable setting
-    variable mostAhead
-    ::socketserver::WakeOne $setting(receiver)
-    if {[::socketserver::BoardLead $setting(board) $setting(number)] > $mostAhead} {
-        Rest 1
-        after 1 ::socketserver::worker::Rest 0
-    }
-}
-
-proc socketserver::worker::TakeOne {} {
-    variable setting
-    variable draining
-    variable troubled
-    try {
-        set connection [::socketserver::TakeServed $setting(board) $setting(number) \
-            $setting(receiver) ::socketserver::worker::Closed]
-    } trap {UNIX_SOCKETS CLOSED} {} {
-        Retire "" ;# the parent has ended, and with it the queue
-        return 0
-    } on error {message failure} {
-        # No descriptor to take it with: it stays queued.
-        if {!$troubled} {
-            ::socketserver::Report $message $failure
+        empty - closed {
+            Retire "" ;# the parent has ended
         }
-        set troubled 1
-        Rest 1
-        after $::socketserver::retryMs ::socketserver::worker::Rest 0
-        return 0
-    }
-    if {[llength $connection] == 0} {
-        if {$draining} {
-            Retire ""
+        idle {
+            LeaveIfDone
         }
-        return 0
-    }
-    set troubled 0
-    Began {*}$connection
-    return 1
-}
-
-proc socketserver::worker::Rest {isResting} {
-    variable resting $isResting
-    Watch
-}
-
-proc socketserver::worker::Began {channel address port number claim} {
-    variable setting
-    variable open
-    variable taken
-    variable limit
-    dict set open $number [list $channel $claim]
-    incr taken
-    if {$claim > 0} {
-        Tell claimed $claim
-    }
-    if {$limit > 0 && $taken == $limit} {
-        NoteLast
-    }
-    if {$setting(-idletimeout) > 0} {
-        ::socketserver::LimitSilence $channel $setting(-idletimeout)
-    }
-    if {$setting(-proxyprotocol) eq "off"} {
-        Serve $channel $address $port $number
-    } else {
-        ::socketserver::proxy::Read $channel $setting(-proxyprotocol) $setting(-proxytimeout) \
-            [list ::socketserver::worker::Introduced $channel $address $port $number]
+        failed {
+            Failed {*}$args
+        }
     }
 }
 
@@ -451,18 +345,42 @@ proc socketserver::worker::NoteLast {} {
         Retire recycled
     } elseif {$state eq "ready"} {
         set state last
+        ::socketserver::ServeMore 0
         Tell retiring done
     }
 }
 
+# The handler has, which costs it its connection; or a connection could not be taken,
+# and there is no channel.
+proc socketserver::worker::Failed {message failure code channel} {
+    variable setting
+    ::socketserver::HandlerFailed $setting(-handler) $code $message $failure
+    if {$channel ne ""} {
+        catch {close $channel}
+    }
+}
+
+# The connection's proxy is to say whose it is, before the handler sees it.
+proc socketserver::worker::Introduce {channel address port} {
+    variable setting
+    ::socketserver::proxy::Read $channel $setting(-proxyprotocol) $setting(-proxytimeout) \
+        [list ::socketserver::worker::Introduced $channel $address $port \
+            [unix_sockets::Track $channel]]
+}
+
 # The PROXY protocol's header has come, or not.
 proc socketserver::worker::Introduced {channel address port number outcome args} {
+    variable setting
+    variable calls
     if {$outcome eq "ok"} {
         lassign $args clientAddress clientPort
         if {$clientAddress ne ""} {
             lassign $args address port
         }
-        Serve $channel $address $port $number
+        incr calls
+        ::socketserver::CallHandler $setting(-handler) [list $channel $address $port] $number
+        incr calls -1
+        LeaveIfDone
         return
     }
     Tell refused proxy
@@ -472,51 +390,15 @@ proc socketserver::worker::Introduced {channel address port number outcome args}
     }
 }
 
-proc socketserver::worker::Serve {channel address port number} {
-    variable setting
-    variable calls
-    variable watching
-    variable open
-    # A handler may wait with events, and must not wake then for a connection that it
-    # cannot take. Most do not: for those, this timer costs less than the event.
-    set timer ""
-    if {$watching && [dict size $open] >= $setting(-concurrency)} {
-        set timer [after 0 ::socketserver::worker::Watch]
-    }
-    incr calls
-    ::socketserver::CallHandler $setting(-handler) [list $channel $address $port] $number
-    incr calls -1
-    after cancel $timer
-    # The event comes a moment later; who serves one after the other need not wait.
-    if {![unix_sockets::Tracked $number]} {
-        Closed $number
-    }
-}
-
-proc socketserver::worker::Closed {number} {
-    variable open
-    if {![dict exists $open $number]} {
-        return
-    }
-    set claim [lindex [dict get $open $number] 1]
-    dict unset open $number
-    if {$claim > 0} {
-        Tell released $claim
-    }
-    Watch
-    LeaveIfDone
-}
-
 # For handlers that wait with events; those that block have a limit in the socket.
 proc socketserver::worker::EndSilentOnes {} {
     variable setting
-    variable open
     set limit $setting(-idletimeout)
-    dict for {number entry} $open {
+    foreach channel [::socketserver::ServedChannels] {
         # A closed one, of which the rest is being sent, has no name any more.
         catch {
-            if {[::socketserver::SilentMs [lindex $entry 0]] >= $limit} {
-                ::socketserver::Hangup [lindex $entry 0]
+            if {[::socketserver::SilentMs $channel] >= $limit} {
+                ::socketserver::Hangup $channel
             }
         }
     }
