@@ -1,0 +1,63 @@
+// outcome.h: what a program that loads a server has seen, and how it tells it.
+
+#ifndef BENCH_OUTCOME_H
+#define BENCH_OUTCOME_H
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <map>
+#include <string>
+#include <vector>
+
+using Clock = std::chrono::steady_clock;
+
+struct Outcome {
+    uint64_t answered = 0;
+    std::map<std::string, uint64_t> errors;
+    // Name -> microseconds, one for each answer.
+    std::map<std::string, std::vector<int64_t>> times;
+};
+
+inline int64_t microseconds(Clock::duration duration) {
+    return std::chrono::duration_cast<std::chrono::microseconds>(duration).count();
+}
+
+inline double processorSeconds() {
+    rusage usage{};
+    ::getrusage(RUSAGE_SELF, &usage);
+    return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+inline int64_t percentile(const std::vector<int64_t> &sorted, double share) {
+    if (sorted.empty())
+        return 0;
+    return sorted[static_cast<size_t>(share * static_cast<double>(sorted.size() - 1))];
+}
+
+// As one line of JSON. `cpu` is the share of one processor that was used.
+inline void print(Outcome &outcome, double seconds, double cpu) {
+    printf("{\"answered\": %llu, \"seconds\": %.4f, \"cpu\": %.3f, \"errors\": {",
+           static_cast<unsigned long long>(outcome.answered), seconds, cpu);
+    const char *separator = "";
+    for (const auto &[kind, count] : outcome.errors) {
+        printf("%s\"%s\": %llu", separator, kind.c_str(), static_cast<unsigned long long>(count));
+        separator = ", ";
+    }
+    printf("}");
+    for (auto &[name, values] : outcome.times) {
+        std::sort(values.begin(), values.end());
+        for (const auto &[title, share] :
+             {std::pair<const char *, double>{"50", 0.5}, {"99", 0.99}, {"999", 0.999}, {"max", 1}})
+            printf(", \"%s%s\": %lld", name.c_str(), title,
+                   static_cast<long long>(percentile(values, share)));
+    }
+    printf("}\n");
+    fflush(stdout);
+}
+
+#endif
