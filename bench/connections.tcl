@@ -207,20 +207,28 @@ proc summary {server turns base} {
     dict set row rateRatio [expr {[dict get $row rate] / [bench::median [field $base rate]]}]
     dict set row cpuRatio [expr {[dict get $row cpu] / [bench::median [field $base cpu]]}]
     dict set row ceiling [expr {[dict get $row load] > $::fullLoad ? "load" : "server"}]
-    dict set row histogram [join [sumOf [field $turns histogram]]]
-    dict set row errors [join [dict values [sumOf [field $turns errors]]] " "]
+    dict set row histogram [sumOf [lmap histogram [field $turns histogram] {concat {*}$histogram}]]
+    dict set row errors [sumOf [field $turns errors]]
     return $row
 }
 
-# Dictionaries of numbers, or lists of such pairs, added.
+# Dictionaries of numbers, added.
 proc sumOf {counts} {
     set sum [dict create]
     foreach count $counts {
-        foreach {key number} [concat {*}$count] {
+        dict for {key number} $count {
             dict incr sum $key $number
         }
     }
     return [lsort -stride 2 -dictionary $sum]
+}
+
+proc showErrors {rows} {
+    foreach row $rows {
+        dict for {kind count} [dict get $row errors] {
+            puts "[dict get $row server]: $count times \"$kind\""
+        }
+    }
 }
 
 set columns {
@@ -245,6 +253,7 @@ proc measure {servers workers clients} {
             [summary $name [dict get $turns $name] $base]
     }]
     bench::show connections "$workers workers, $clients clients at a time" $::columns $rows
+    showErrors $rows
     return $rows
 }
 
@@ -299,7 +308,7 @@ proc awaitTracer {pids} {
     }
 }
 
-# What strace -c counts while the load runs: {system call -> calls for each connection}.
+# What strace -c counts while the load runs: system call -> calls for each connection.
 proc countCalls {server workers clients} {
     lassign [start $server $workers] channel port pids
     set file [file tempfile log]
@@ -324,16 +333,20 @@ proc countCalls {server workers clients} {
     return $calls
 }
 
-proc callsRow {name workers calls} {
+proc callsRow {name workers server clients} {
+    set row [dict create server $name workers $workers]
+    if {[catch {countCalls $server $workers $clients} calls]} {
+        return [dict merge $row [dict create calls - kinds $calls]]
+    }
     set often [lsort -stride 2 -index 1 -real -decreasing [dict remove $calls total]]
-    return [dict create server $name workers $workers \
+    return [dict merge $row [dict create \
         calls [expr {[dict exists $calls total] ? [dict get $calls total] : "-"}] \
         kinds [join [lmap {call count} $often {
             if {$count < 0.05} {
                 continue
             }
             format "%s %.1f" $call $count
-        }] ", "]]
+        }] ", "]]]
 }
 
 proc measureCalls {servers workers clients} {
@@ -346,7 +359,7 @@ proc measureCalls {servers workers clients} {
         {{server %s server} {workers %.0f workers} {calls %.1f calls} {which %s kinds}} \
         [lmap {name server} $servers {
             bench::progress "$workers workers, system calls: $name"
-            callsRow $name $workers [countCalls $server $workers $clients]
+            callsRow $name $workers $server $clients
         }]
 }
 

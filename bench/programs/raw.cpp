@@ -130,9 +130,13 @@ void workOnQueueWithEpoll(int queue) {
     event.events = EPOLLIN | EPOLLEXCLUSIVE; // one connection wakes one worker
     if (::epoll_ctl(epoll, EPOLL_CTL_ADD, queue, &event) < 0)
         die("epoll");
-    while (::epoll_wait(epoll, &event, 1, -1) > 0 && !(event.events & EPOLLHUP))
+    do {
         for (int fd = take(queue, MSG_DONTWAIT); fd >= 0; fd = take(queue, MSG_DONTWAIT))
             serve(fd);
+        event.events = 0;
+        if (::epoll_wait(epoll, &event, 1, -1) < 0 && errno != EINTR)
+            die("epoll_wait");
+    } while (!(event.events & EPOLLHUP));
 }
 
 void acceptAndPass(int listener, int queue) {
