@@ -149,7 +149,7 @@ proc reap {channel {signal SIGKILL}} {
     return
 }
 
-proc lineFrom {channel {ms 15000}} {
+proc lineFrom {channel {ms 30000}} {
     chan configure $channel -blocking 0
     waitFor $ms {[gets $channel line] >= 0 || [eof $channel]}
     return $line
@@ -162,7 +162,7 @@ proc program {script args} {
 # Ends with everything that the program started, or is killed with it.
 proc programWith {prefix script args} {
     set command [list {*}$prefix [info nameofexecutable] [scriptFile $script] {*}$args]
-    return [exec timeout --signal=KILL 30 {*}$command </dev/null 2>@1]
+    return [exec timeout --signal=KILL 120 {*}$command </dev/null 2>@1]
 }
 
 proc exampleFile {name} {
@@ -195,7 +195,7 @@ proc inChild {script} {
     chan configure $reader -blocking 0
     set output ""
     try {
-        pollFor 20000 {[append output [read $reader]; eof $reader]}
+        pollFor 60000 {[append output [read $reader]; eof $reader]}
     } on error {} {
         unix_process::kill $pid SIGKILL ;# and the result tells
     }
