@@ -566,6 +566,7 @@ proc BenchProgram {name args} {
 
 # All of them, one after the other; `full` makes doc/benchmarks.md of it.
 proc Bench {how} {
+    file delete {*}[glob -nocomplain -directory [file join $::root build bench] *.json]
     set counts [Counts 0 0 0]
     foreach name [Benches] {
         set counts [AddCounts $counts [Step $name {
@@ -786,16 +787,16 @@ verb demo {} "" "shows the echo server at work" {
 }
 
 verb bench args "?WHICH OPTIONS?" "measures: quick, full, or one program, see bench/README.md" {
-    Build
-    set arguments [lassign $args which]
-    if {$which in {{} quick full}} {
-        if {$arguments ne {}} {
-            Fail "\"$which\" takes no options; a single program does"
-        }
-        Conclude bench [Bench [expr {$which eq {} ? "quick" : $which}]]
-    }
-    if {$which ni [Benches]} {
+    set arguments [lassign [expr {$args eq {} ? "quick" : $args}] which]
+    if {$which ni [list quick full {*}[Benches]]} {
         Fail "there is no bench \"$which\": it is quick, full, or one of [join [Benches] {, }]"
+    }
+    if {$which in {quick full} && $arguments ne {}} {
+        Fail "\"$which\" takes no options; a single program does"
+    }
+    Build
+    if {$which in {quick full}} {
+        Conclude bench [Bench $which]
     }
     Measure $which {*}$arguments
 }

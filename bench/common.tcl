@@ -25,7 +25,8 @@ namespace eval bench {
 #
 #   Runs script in ::, with the array ::option: defaults, changed by those of the
 #   command line. -json FILE and --help are options of each program. Ends the
-#   process with 1 after an error, and with 2 after a bad option.
+#   process with 1 after an error (BENCH_DEBUG in the environment tells where), and
+#   with 2 after a bad option.
 
 proc bench::run {usage defaults script} {
     append usage "\n    -json FILE    writes the figures to FILE as well"
@@ -34,12 +35,20 @@ proc bench::run {usage defaults script} {
     dict with conditions {
         puts "$date, Tcl $tcl, $system, $processors processors, load $load"
     }
-    try {
+    orEnd {
         uplevel #0 $script
         ShowGoals
         if {$::option(-json) ne ""} {
             WriteJson $::option(-json)
         }
+    }
+}
+
+# bench::orEnd script -- runs it; after an error says so, and ends the process with 1.
+
+proc bench::orEnd {script} {
+    try {
+        uplevel 1 $script
     } on error {message failure} {
         progress ""
         puts stderr "[file tail $::argv0]: $message"

@@ -107,8 +107,8 @@ proc Filled {form row} {
 proc goalsTable {all} {
     set lines {}
     dict for {program figures} $all {
-        foreach goal [rowsOf $all $program goals] {
-            dict with goal {
+        foreach row [rowsOf $all $program goals] {
+            dict with row {
                 lappend lines [list $program $goal [format %.2f $measured] $wanted \
                     [expr {$met eq "yes" ? "yes" : "**no**"}]]
             }
@@ -312,7 +312,7 @@ proc charts {all directory} {
 # ---- the run ---------------------------------------------------------------------------
 
 array set option [bench::options $usage $defaults $argv]
-try {
+bench::orEnd {
     bench::need gnuplot
     set all [readAll $option(-from)]
     file mkdir $option(-to)
@@ -321,7 +321,4 @@ try {
     puts -nonewline $file [page $all $charts]
     close $file
     puts "wrote [file join $option(-to) benchmarks.md]"
-} on error message {
-    puts stderr "report.tcl: $message"
-    exit 1
 }
