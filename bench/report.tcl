@@ -188,6 +188,19 @@ set styles {
     "Node cluster"    {#cc79a7 2   5     3}
 }
 
+# Charts of bars, of the rows that a program shows under its own name: file, program, key
+# of the labels, key of the values, key of the groups or nothing, title, what is measured.
+set barCharts {
+    {spawn spawn way median {} "From the request to the first line of a new process"
+        "milliseconds, median"}
+    {slow slow server waited99 load "How long clients wait, some requests being slow"
+        "milliseconds, 99th percentile"}
+    {idle idle server memory idle "Connections that do nothing" "kB of memory for a connection"}
+}
+
+# Of groups of bars: dark and light in turn.
+set barColours {#0072b2 #e69f00 #56b4e9 #d55e00 #009e73}
+
 proc quoted {text} {
     return "\"[string map {\\ \\\\ \" \\\"} $text]\""
 }
@@ -237,7 +250,8 @@ proc workersAxis {rows} {
     return "set logscale x 2
 set xlabel 'worker processes'
 set xtics ([join [lsort -integer [valuesOf $rows workers]] {, }])
-set xrange \[[expr {[lindex [lsort -integer [valuesOf $rows workers]] 0] / 1.2}]:*]"
+set xrange \[[tcl::mathfunc::min {*}[valuesOf $rows workers]] / 1.2:\
+[tcl::mathfunc::max {*}[valuesOf $rows workers]] * 1.2]"
 }
 
 proc cpuChart {path rows} {
@@ -290,8 +304,76 @@ set title 'From connect to end of file, [dict get [lindex $rows 0] workers] work
         }]
 }
 
+proc isPositive {value} {
+    return [expr {[string is double -strict $value] && $value > 0}]
+}
+
+# The bars of one group, x being their distance from the labels' places, and the values
+# above them.
+proc barSeries {title colour rows labels labelKey valueKey x} {
+    set lines [lmap row $rows {
+        set value [dict get $row $valueKey]
+        if {![isPositive $value]} {
+            continue
+        }
+        list [expr {[lsearch -exact $labels [dict get $row $labelKey]] + $x}] $value \
+            [format [expr {$value < 10 ? "%.2f" : "%.0f"}] $value]
+    }]
+    return [list [list $title "using 1:2 with boxes linecolor rgb '$colour'" $lines] \
+        [list "" "using 1:2:3 with labels offset 0,0.7 font ',11'" $lines]]
+}
+
+# Values that are far apart get a logarithmic axis.
+proc barAxis {rows valueKey} {
+    set values [lmap row $rows {
+        expr {[isPositive [dict get $row $valueKey]] ? [dict get $row $valueKey] : [continue]}
+    }]
+    set least [tcl::mathfunc::min {*}$values]
+    set most [tcl::mathfunc::max {*}$values]
+    if {$most > 50 * $least} {
+        return "set logscale y\nset yrange \[$least / 3:$most * 3]"
+    }
+    return "set yrange \[0:$most * 1.1]"
+}
+
+proc barChart {path rows labelKey valueKey groupKey title unit} {
+    set labels [valuesOf $rows $labelKey]
+    set groups [expr {$groupKey eq "" ? {{}} : [valuesOf $rows $groupKey]}]
+    set count [llength $groups]
+    set series {}
+    for {set i 0} {$i < $count} {incr i} {
+        set group [lindex $groups $i]
+        lappend series {*}[barSeries [string trim "$groupKey $group"] \
+            [lindex $::barColours [expr {$i % [llength $::barColours]}]] \
+            [expr {$groupKey eq "" ? $rows : [selected $rows $groupKey $group]}] \
+            $labels $labelKey $valueKey [expr {($i - ($count - 1) / 2.0) * 0.8 / $count}]]
+    }
+    set ticks [lmap label $labels {string cat [quoted $label] " " [lsearch -exact $labels $label]}]
+    plot $path "set boxwidth [expr {0.72 / $count}]
+set style fill solid
+set xtics ([join $ticks {, }]) rotate by [expr {[llength $labels] > 5 ? -30 : 0}]
+set xrange \[-0.6:[expr {[llength $labels] - 0.4}]]
+[barAxis $rows $valueKey]
+set ylabel [quoted $unit]
+set title [quoted $title]
+[expr {$groupKey eq "" ? "set nokey" : ""}]" $series
+}
+
 # Makes the charts for which there are figures: program -> {name title ...}.
 proc charts {all directory} {
+    set charts [connectionCharts $all $directory]
+    foreach chart $::barCharts {
+        lassign $chart name program labelKey valueKey groupKey title unit
+        set rows [rowsOf $all $program $program]
+        if {$rows ne ""} {
+            barChart [file join $directory $name.svg] $rows $labelKey $valueKey $groupKey $title $unit
+            dict lappend charts $program $name $title
+        }
+    }
+    return $charts
+}
+
+proc connectionCharts {all directory} {
     set charts [dict create]
     set rows [rowsOf $all connections connections]
     if {$rows ne ""} {
