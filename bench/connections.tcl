@@ -244,7 +244,7 @@ set columns {
 proc measure {servers workers clients} {
     set servers [limited $servers $workers]
     set turns [bench::turns [dict keys $servers] $::option(-rounds) {
-        showTurn "$workers workers, $clients clients: $way"
+        showTurn "workers $workers, clients $clients: $way"
         loadedTurn $way [dict get $servers $way] $workers $clients
     }]
     set base [dict get $turns [lindex [dict keys $servers] 0]]
@@ -252,7 +252,7 @@ proc measure {servers workers clients} {
         dict merge [dict create workers $workers clients $clients] \
             [summary $name [dict get $turns $name] $base]
     }]
-    bench::show connections "$workers workers, $clients clients at a time" $::columns $rows
+    bench::show connections "workers $workers, clients at a time $clients" $::columns $rows
     showErrors $rows
     return $rows
 }
@@ -280,12 +280,12 @@ proc measurePinned {servers workers clients} {
     set ways [pinnedWays $servers $workers]
     set turns [bench::turns $ways $::option(-rounds) {
         lassign $way name place
-        showTurn "$workers workers, $clients clients, $place: $name"
+        showTurn "workers $workers, clients $clients, $place: $name"
         turn [dict get $servers $name] $workers $clients [expr {max(1, $::option(-loads))}] \
             [dict get [places] $place]
     }]
     set first [lindex $ways 0 0]
-    bench::show pinned "$workers workers, $clients clients, processors: chosen by the system\
+    bench::show pinned "workers $workers, clients $clients, processors chosen by the system\
         (free), one for the server and one for the load (apart), the same for all (one)" \
         [linsert $::columns 1 {processors %s place}] [lmap way $ways {
             lassign $way name place
@@ -355,10 +355,10 @@ proc measureCalls {servers workers clients} {
         return
     }
     set servers [limited $servers $workers]
-    bench::show calls "system calls for each connection, $workers workers, $clients clients" \
+    bench::show calls "system calls for each connection, workers $workers, clients $clients" \
         {{server %s server} {workers %.0f workers} {calls %.1f calls} {which %s kinds}} \
         [lmap {name server} $servers {
-            bench::progress "$workers workers, system calls: $name"
+            bench::progress "workers $workers, system calls: $name"
             callsRow $name $workers $server $clients
         }]
 }
@@ -394,7 +394,7 @@ proc quotientGoal {text key server others numbers clients comparison wanted} {
         }
     }
     if {$worst ne ""} {
-        bench::goal "$text; $clients clients, worst with $where workers" $worst $comparison $wanted
+        bench::goal "$text; clients $clients, workers $where (the worst)" $worst $comparison $wanted
     }
 }
 
@@ -425,7 +425,7 @@ proc flatGoal {server clients} {
     set few [figure $server 4 $clients cpu]
     set many [figure $server 64 $clients cpu]
     if {$few ne "" && $many ne ""} {
-        bench::goal "us/conn, $server, 64 workers / 4 workers; $clients clients" \
+        bench::goal "us/conn, $server, 64 workers / 4 workers; clients $clients" \
             [expr {$many / $few}] <= 1.25
     }
 }
