@@ -26,7 +26,7 @@ proc ways {} {
         [list $tclsh [bench::server reload.tcl] $::option(-workers) {*}$::option(-packages)] ""]]
     foreach {name tool command prefix} [list \
         "Node cluster" node [list node [bench::server reload.js] $::option(-workers)] "" \
-        "nginx" nginx [list $tclsh [bench::server reload_nginx.tcl] $::option(-workers)] "GET " \
+        "nginx" nginx [list $tclsh [bench::server nginx.tcl] $::option(-workers)] "GET " \
     ] {
         if {[bench::has $tool]} {
             dict set ways $name [list $command $prefix]

@@ -1,11 +1,12 @@
 #!/usr/bin/env tclsh
-# reload_nginx.tcl: bench/reload.tcl's job with nginx.
+# nginx.tcl: the jobs of bench/reload.tcl and bench/http.tcl with nginx.
 #
-#   tclsh reload_nginx.tcl WORKERS
+#   tclsh nginx.tcl WORKERS
 #
-# Answers "GET LINE" with the line, HTTP 0.9. Prints "ready PORT PID ..." with the pids,
-# the master's first. Each line on standard input makes it reload; it prints "reloaded"
-# when all new workers serve and the old ones end, and ends at end of file.
+# Answers "GET LINE" with the line, with HTTP 0.9, and / with "hello, world". Prints
+# "ready PORT PID ..." with the pids, the master's first. Each line on standard input
+# makes it reload; it prints "reloaded" when all new workers serve and the old ones end,
+# and ends at end of file.
 
 # A free port.
 proc freePort {} {
@@ -28,6 +29,7 @@ proc writeConfiguration {directory workers port} {
         }
         http {
             access_log off;
+            keepalive_requests 1000000000;
             client_body_temp_path body;
             proxy_temp_path proxy;
             fastcgi_temp_path fastcgi;
@@ -35,6 +37,9 @@ proc writeConfiguration {directory workers port} {
             scgi_temp_path scgi;
             server {
                 listen 127.0.0.1:%PORT backlog=1024;
+                location = / {
+                    return 200 "hello, world\n";
+                }
                 location / {
                     return 200 "$request_uri\n";
                 }
