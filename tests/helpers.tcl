@@ -264,7 +264,7 @@ proc captureBgerrors {script} {
 proc startSuite {} {
     tempPath x
     # Tcl's own notifier opens a pipe at its first wait and keeps it.
-    waitFor 1000 {[info exists ::waitForTick]}
+    waitFor 30000 {[info exists ::waitForTick]}
     set ::descriptorsBefore [descriptors]
 }
 
@@ -272,7 +272,7 @@ proc endSuite {} {
     test suite-leaks.1 {no descriptor is left} -body {
         # A thread that has ended closes Tcl 9's notifier a moment later.
         set before [dict keys $::descriptorsBefore]
-        catch {pollFor 2000 {[dict size [dict remove [descriptors] {*}$before]] == 0}}
+        catch {pollFor 10000 {[dict size [dict remove [descriptors] {*}$before]] == 0}}
         set more [dict remove [descriptors] {*}$before]
         list [dict size $more] [lrange $more 0 9]
     } -result {0 {}}

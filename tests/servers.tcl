@@ -111,7 +111,7 @@ proc stopServer {server} {
         catch {unix_process::kill $pid KILL}
     }
     foreach pid $pids {
-        pollFor 5000 {[isGone $pid]}
+        pollFor 30000 {[isGone $pid]}
     }
     return
 }
