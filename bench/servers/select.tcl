@@ -38,23 +38,34 @@ proc parent {count} {
 proc worker {} {
     set queue [unix_sockets::adopt 9]
     chan configure $queue -blocking 0
-    chan event $queue readable [list serve $queue]
+    wait $queue
     puts ready
     flush stdout
     vwait forever
 }
 
-proc serve {queue} {
+# For one connection; who has served it asks for the next one.
+proc wait {queue} {
+    chan event $queue readable [list take $queue]
+}
+
+proc take {queue} {
     set channel [unix_sockets::recvfd $queue]
     if {$channel ne ""} {
-        chan configure $channel -translation lf
-        if {[gets $channel line] >= 0} {
-            puts $channel $line
-        }
-        close $channel
+        chan event $queue readable {}
+        serve $channel
+        wait $queue
     } elseif {[eof $queue]} {
         exit
     } ;# else another one was faster
+}
+
+proc serve {channel} {
+    chan configure $channel -translation lf
+    if {[gets $channel line] >= 0} {
+        puts $channel $line
+    }
+    close $channel
 }
 
 if {$argv eq "worker"} {
