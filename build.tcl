@@ -452,7 +452,9 @@ check format {
     if {![string match "*version 14.*" [exec {*}$tool --version]]} {
         Skip "other versions of clang-format than 14 lay code out differently"
     }
-    if {[catch {exec {*}$tool --dry-run -Werror {*}[CppFiles *.{h,cpp}] 2>@1} output]} {
+    set files [concat [CppFiles *.{h,cpp}] \
+        [glob -directory [file join $::root bench programs] *.{h,cpp}]]
+    if {[catch {exec {*}$tool --dry-run -Werror {*}$files 2>@1} output]} {
         return $output
     }
 }
@@ -527,7 +529,7 @@ check test-ids {
 
 check tcl-layout {
     set sources [glob -directory $::root *.tcl forkserver/*.tcl socketserver/*.tcl \
-        socketserver/*/*.tcl examples/*.tcl bench/*.tcl]
+        socketserver/*/*.tcl examples/*.tcl bench/*.tcl bench/servers/* bench/programs/*]
     set tests [glob -directory $::root tests/*.{tcl,test}]
     set found [LinesMatching $sources {\t|\s$|^.{101}}]
     lappend found {*}[LinesMatching $tests {\t|\s$}]

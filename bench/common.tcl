@@ -300,7 +300,8 @@ proc bench::WriteJson {path} {
             json::write object {*}[Strings [dict create name $name title $title]] \
                 rows [llength $rows] columns [json::write array {*}[lmap column $columns {
                     lassign $column heading form key
-                    json::write object {*}[Strings [dict create title $heading format $form key $key]]
+                    json::write object {*}[Strings \
+                        [dict create title $heading format $form key $key]]
                 }]]
         }]]]
     close $file

@@ -404,7 +404,10 @@ proc goals {} {
     set few [lmap n $option(-workers) {expr {$n <= 16 ? $n : [continue]}}]
     set many [lmap n $option(-workers) {expr {$n > 16 ? $n : [continue]}}]
     foreach clients $option(-clients) {
-        foreach {server toRaw toBest cpu} {"pool blocking" 0.95 0.9 1.3 "pool events" 0.85 0.85 1.5} {
+        foreach {server toRaw toBest cpu} {
+            "pool blocking" 0.95 0.9 1.3
+            "pool events" 0.85 0.85 1.5
+        } {
             quotientGoal "conn/s, $server / raw pass, 1 to 16 workers" rate $server {"raw pass"} \
                 $few $clients >= $toRaw
             quotientGoal "conn/s, $server / best raw way of passing, more workers" rate $server \

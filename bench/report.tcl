@@ -165,8 +165,10 @@ proc page {all charts} {
         less." "## Goals" [goalsTable $all]]
     dict for {program figures} $all {
         lappend parts "## $program" [conditionsText $figures]
-        foreach {name title} [expr {[dict exists $charts $program] ? [dict get $charts $program] : {}}] {
-            lappend parts "!\[$title\]($name.svg)"
+        if {[dict exists $charts $program]} {
+            foreach {name title} [dict get $charts $program] {
+                lappend parts "!\[$title\]($name.svg)"
+            }
         }
         lappend parts [section $program $figures]
     }
@@ -231,9 +233,12 @@ proc gnuplot {script} {
 }
 
 proc lineStyle {server} {
-    lassign [dict get $::styles $server] colour width dash point
-    return "using 1:2 with linespoints linecolor rgb '$colour' linewidth $width dashtype $dash\
-        pointtype $point pointsize 0.8"
+    lassign [dict get $::styles $server] colour width dash
+    return "linecolor rgb '$colour' linewidth $width dashtype $dash"
+}
+
+proc pointStyle {server} {
+    return "pointtype [lindex [dict get $::styles $server] 3] pointsize 0.8"
 }
 
 # {title style data} of each server that has a style.
@@ -242,7 +247,8 @@ proc seriesByWorkers {rows key} {
         set lines [lmap row [selected $rows server $server] {
             list [dict get $row workers] [dict get $row $key]
         }]
-        expr {$lines eq "" ? [continue] : [list $server [lineStyle $server] $lines]}
+        expr {$lines eq "" ? [continue] : [list $server \
+            "using 1:2 with linespoints [lineStyle $server] [pointStyle $server]" $lines]}
     }]
 }
 
@@ -260,7 +266,8 @@ set logscale y
 set yrange \[10:*]
 set ytics (10, 20, 30, 50, 100, 200, 300, 500, 1000, 2000)
 set ylabel 'microseconds of processor time for a connection'
-set title 'What a connection costs the server, [dict get [lindex $rows 0] clients] clients at a time'" \
+set title 'What a connection costs the server,\
+    [dict get [lindex $rows 0] clients] clients at a time'" \
         [seriesByWorkers $rows cpu]
 }
 
@@ -299,7 +306,7 @@ set title 'From connect to end of file, [dict get [lindex $rows 0] workers] work
             if {$row eq ""} {
                 continue
             }
-            list $server [regsub {linespoints} [regsub {pointtype.*} [lineStyle $server] {}] lines] \
+            list $server "using 1:2 with lines [lineStyle $server]" \
                 [latencies [dict get $row histogram]]
         }]
 }
@@ -366,7 +373,8 @@ proc charts {all directory} {
         lassign $chart name program labelKey valueKey groupKey title unit
         set rows [rowsOf $all $program $program]
         if {$rows ne ""} {
-            barChart [file join $directory $name.svg] $rows $labelKey $valueKey $groupKey $title $unit
+            set path [file join $directory $name.svg]
+            barChart $path $rows $labelKey $valueKey $groupKey $title $unit
             dict lappend charts $program $name $title
         }
     }

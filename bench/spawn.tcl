@@ -150,7 +150,8 @@ proc figures {ways times costs} {
         set all [dict get $times $way]
         set median [bench::median $all]
         dict create way [dict get $::titles $way] median $median least [bench::quantile $all 0] \
-            p90 [bench::quantile $all 0.9] ratio [expr {$slowest / $median}] {*}[dict get $costs $way]
+            p90 [bench::quantile $all 0.9] ratio [expr {$slowest / $median}] \
+            {*}[dict get $costs $way]
     }]
 }
 
