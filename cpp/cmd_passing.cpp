@@ -6,6 +6,8 @@
 #include "tcl_channel.h"
 #include "tcl_listener.h"
 
+#include <array>
+#include <cctype>
 #include <utility>
 
 namespace uds {
@@ -16,16 +18,18 @@ namespace {
 // part, and the rest would make a non-blocking channel wait.
 constexpr Tcl_Size kMaxData = 32768;
 
-Error cannotSend(const std::string &name, const char *kind, const char *reason) {
+Error cannotSend(Tcl_Obj *handle, const char *kind, const char *reason) {
+    const std::string name = text(handle);
     return ownError(kind, "couldn't send \"" + name + "\"", reason, name);
 }
 
 // The unix channel that carries the message.
-Result<UnixChannel *> carrier(Tcl_Channel channel, const std::string &name, const char *verb) {
-    const std::string what = std::string("couldn't ") + verb + " \"" + name + "\"";
+Result<UnixChannel *> carrier(Tcl_Channel channel, Tcl_Obj *word, const char *verb) {
     UnixChannel *state = unixChannelOf(channel);
     if (state)
         return state;
+    const std::string name = text(word);
+    const std::string what = std::string("couldn't ") + verb + " \"" + name + "\"";
     if (isUnixChannel(channel) || Tcl_GetStackedChannel(Tcl_GetTopChannel(channel)))
         return ownError("STACKED", what, "a channel is stacked on it", name);
     return ownError("NOTUNIX", what, "not a unix-domain socket of this package", name);
@@ -39,7 +43,7 @@ Status flushAll(Tcl_Channel channel) {
 }
 
 // The one descriptor behind a channel.
-Result<int> handleOf(Tcl_Channel channel, const std::string &name) {
+Result<int> handleOf(Tcl_Channel channel, Tcl_Obj *name) {
     const std::optional<int> input = descriptorOf(channel, TCL_READABLE);
     const std::optional<int> output = descriptorOf(channel, TCL_WRITABLE);
     if (!input && !output)
@@ -51,7 +55,7 @@ Result<int> handleOf(Tcl_Channel channel, const std::string &name) {
 }
 
 // What is buffered here would not travel with the descriptor.
-Result<int> channelToSend(Tcl_Channel channel, const std::string &name) {
+Result<int> channelToSend(Tcl_Channel channel, Tcl_Obj *name) {
     if (Tcl_GetStackedChannel(Tcl_GetTopChannel(channel)))
         return cannotSend(name, "STACKED", "a channel is stacked on it");
     if (Tcl_InputBuffered(channel) > 0)
@@ -69,10 +73,16 @@ Result<int> channelToSend(Tcl_Channel channel, const std::string &name) {
     return handleOf(channel, name);
 }
 
-Result<int> numberToSend(int fd, const std::string &name) {
+Result<int> numberToSend(int fd, Tcl_Obj *name) {
     if (!isOpen(fd))
-        return systemError("couldn't send \"" + name + "\"", EBADF);
+        return systemError("couldn't send \"" + text(name) + "\"", EBADF);
     return fd;
+}
+
+// Most handles are channels: no look for a number in what begins like a name.
+bool isNumber(Tcl_Obj *handle, int &number) {
+    const unsigned char first = static_cast<unsigned char>(Tcl_GetString(handle)[0]);
+    return !std::isalpha(first) && Tcl_GetIntFromObj(nullptr, handle, &number) == TCL_OK;
 }
 
 struct Handles {
@@ -82,15 +92,17 @@ struct Handles {
 
 Result<Handles> collectHandles(Tcl_Interp *interp, Tcl_Obj *const *words, Tcl_Size count) {
     Handles handles;
+    handles.descriptors.reserve(static_cast<size_t>(count));
+    handles.channels.reserve(static_cast<size_t>(count));
     for (Tcl_Size i = 0; i < count; ++i) {
-        const std::string name = text(words[i]);
         int number = -1;
-        const bool isNumber = Tcl_GetIntFromObj(nullptr, words[i], &number) == TCL_OK;
+        const bool numbered = isNumber(words[i], number);
         const Tcl_Channel channel =
-            isNumber ? nullptr : Tcl_GetChannel(interp, name.c_str(), nullptr);
-        if (!isNumber && !channel)
-            return cannotSend(name, "NOHANDLE", "no open channel or descriptor has this name");
-        Result<int> fd = isNumber ? numberToSend(number, name) : channelToSend(channel, name);
+            numbered ? nullptr : Tcl_GetChannel(interp, Tcl_GetString(words[i]), nullptr);
+        if (!numbered && !channel)
+            return cannotSend(words[i], "NOHANDLE", "no open channel or descriptor has this name");
+        Result<int> fd =
+            numbered ? numberToSend(number, words[i]) : channelToSend(channel, words[i]);
         if (!fd)
             return fd.error();
         handles.descriptors.push_back(fd.value());
@@ -101,36 +113,39 @@ Result<Handles> collectHandles(Tcl_Interp *interp, Tcl_Obj *const *words, Tcl_Si
 }
 
 Status checkCount(Tcl_Size count) {
-    const std::string limit = std::to_string(kMaxDescriptors);
     if (count == 0)
         return ownError("NOHANDLE", "couldn't send descriptors", "the list of handles is empty",
                         "");
-    if (count > kMaxDescriptors)
-        return ownError("TOOMANY", "couldn't send descriptors", "a message holds at most " + limit,
-                        limit);
-    return Nothing{};
+    if (count <= kMaxDescriptors)
+        return Nothing{};
+    const std::string limit = std::to_string(kMaxDescriptors);
+    return ownError("TOOMANY", "couldn't send descriptors", "a message holds at most " + limit,
+                    limit);
+}
+
+Error cannotSendOn(Tcl_Channel channel, int code) {
+    return systemError("couldn't send on \"" + std::string(Tcl_GetChannelName(channel)) + "\"",
+                       code);
 }
 
 // Goes after everything that was written to the channel before.
 Status sendMessage(Tcl_Channel channel, const UnixChannel &state,
                    const std::vector<int> &descriptors, const void *data, Tcl_Size size) {
-    const std::string what =
-        "couldn't send on \"" + std::string(Tcl_GetChannelName(channel)) + "\"";
     Status flushed = flushAll(channel);
     if (!flushed)
         return flushed;
     if (isConnecting(state) || Tcl_OutputBuffered(channel) > 0)
-        return systemError(what, EAGAIN);
+        return cannotSendOn(channel, EAGAIN);
     Status sent = sendDescriptors(descriptorOf(state), descriptors, data, static_cast<size_t>(size),
                                   isNonBlocking(state));
     if (!sent)
-        return systemError(what, sent.error().code);
+        return cannotSendOn(channel, sent.error().code);
     return sent;
 }
 
 Status sendHandles(const Call &call, Tcl_Channel channel, Tcl_Obj *const *words, Tcl_Size count,
                    const void *data, Tcl_Size size) {
-    Result<UnixChannel *> state = carrier(channel, text(call.arguments[0]), "send on");
+    Result<UnixChannel *> state = carrier(channel, call.arguments[0], "send on");
     if (!state)
         return state.error();
     Status counted = checkCount(count);
@@ -175,23 +190,25 @@ enum ReceiveOption { kRaw, kMax };
 
 // Bytes in Tcl's buffer came before what the socket would give now.
 Status checkReadable(Tcl_Channel channel, const UnixChannel &state) {
+    if (holdsDescriptors(state) || Tcl_InputBuffered(channel) == 0)
+        return Nothing{};
     const std::string name = Tcl_GetChannelName(channel);
-    const std::string what = "couldn't receive on \"" + name + "\"";
-    if (!holdsDescriptors(state) && Tcl_InputBuffered(channel) > 0)
-        return ownError("UNREAD", what, "it has unread input in its buffer", name);
-    return Nothing{};
+    return ownError("UNREAD", "couldn't receive on \"" + name + "\"",
+                    "it has unread input in its buffer", name);
 }
 
 Tcl_Obj *rawNumbers(std::vector<UniqueFd> descriptors) {
-    Tcl_Obj *list = Tcl_NewListObj(0, nullptr);
+    std::array<Tcl_Obj *, kMaxDescriptors> numbers;
+    size_t count = 0;
     for (UniqueFd &fd : descriptors) // the script owns them from here
-        Tcl_ListObjAppendElement(nullptr, list, Tcl_NewIntObj(fd.release()));
-    return list;
+        numbers[count++] = Tcl_NewIntObj(fd.release());
+    return Tcl_NewListObj(static_cast<Tcl_Size>(count), numbers.data());
 }
 
 // All or nothing: after an error every descriptor is closed.
 Result<Tcl_Obj *> channelNames(Tcl_Interp *interp, std::vector<UniqueFd> descriptors) {
     std::vector<Tcl_Channel> channels;
+    channels.reserve(descriptors.size());
     for (UniqueFd &fd : descriptors) {
         Result<Tcl_Channel> channel = adopt(interp, fd);
         if (!channel) {
@@ -201,16 +218,16 @@ Result<Tcl_Obj *> channelNames(Tcl_Interp *interp, std::vector<UniqueFd> descrip
         }
         channels.push_back(channel.value());
     }
-    Tcl_Obj *list = Tcl_NewListObj(0, nullptr);
+    std::array<Tcl_Obj *, kMaxDescriptors> names;
+    size_t count = 0;
     for (Tcl_Channel channel : channels)
-        Tcl_ListObjAppendElement(nullptr, list, Tcl_NewStringObj(Tcl_GetChannelName(channel), -1));
-    return list;
+        names[count++] = Tcl_NewStringObj(Tcl_GetChannelName(channel), -1);
+    return Tcl_NewListObj(static_cast<Tcl_Size>(count), names.data());
 }
 
 int answerMessage(const Call &call, ReceiveRequest request) {
     if (call.argument(1)) {
-        Tcl_Obj *data = Tcl_NewByteArrayObj(reinterpret_cast<unsigned char *>(request.data.data()),
-                                            static_cast<Tcl_Size>(request.data.size()));
+        Tcl_Obj *data = Tcl_NewByteArrayObj(request.data, static_cast<Tcl_Size>(request.size));
         // On failure the descriptors are closed with the request.
         if (!Tcl_ObjSetVar2(call.interp, call.argument(1), nullptr, data, TCL_LEAVE_ERR_MSG))
             return TCL_ERROR;
@@ -225,7 +242,7 @@ int recvfdCommand(const Call &call) {
     const Tcl_Channel channel = findChannel(call.interp, call.arguments[0]);
     if (!channel)
         return TCL_ERROR;
-    Result<UnixChannel *> state = carrier(channel, text(call.arguments[0]), "receive on");
+    Result<UnixChannel *> state = carrier(channel, call.arguments[0], "receive on");
     if (!state)
         return call.fail(state.error());
     Status readable = checkReadable(channel, *state.value());

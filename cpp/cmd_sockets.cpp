@@ -193,8 +193,8 @@ Result<Tcl_Channel> adoptNumber(const Call &call, int fd) {
     if (channelOwns(call.interp, fd))
         return ownError("INUSE", "couldn't adopt \"" + number + "\"",
                         "a channel owns this descriptor", number);
-    if (!isOpen(fd))
-        return systemError("couldn't adopt \"" + number + "\"", EBADF);
+    if (Status set = setCloseOnExec(fd); !set)
+        return systemError("couldn't adopt \"" + number + "\"", set.error().code);
     UniqueFd owned(fd);
     Result<Tcl_Channel> channel = adopt(call.interp, owned);
     static_cast<void>(owned.release()); // after an error still the caller's

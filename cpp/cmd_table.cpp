@@ -1,5 +1,7 @@
 #include "cmd_table.h"
 
+#include <algorithm>
+#include <cassert>
 #include <cstring>
 
 namespace uds {
@@ -54,24 +56,24 @@ int missingValue(Tcl_Interp *interp, const Option &option) {
 class Parser {
 public:
     Parser(const Command &command, Tcl_Interp *interp, int count, Tcl_Obj *const words[])
-        : command_(command), call_{interp, {}, {}}, words_(words, words + count) {
-        call_.options.resize(command.options.size());
+        : command_(command), call_{interp, {}, {}}, words_(words),
+          count_(static_cast<size_t>(count)) {
+        assert(command.options.size() <= kMostOptions);
     }
 
     int parse() {
         if (!command_.optionsLast && parseOptions() != TCL_OK)
             return TCL_ERROR;
-        const size_t left = words_.size() - at_;
-        size_t most = command_.most;
+        const size_t left = count_ - at_;
+        const size_t most = command_.most;
         const bool optionsFollow = command_.optionsLast && left > most;
         if (left < command_.least || (left > most && !optionsFollow)) {
             const std::string usage = command_.usage();
-            Tcl_WrongNumArgs(call_.interp, 1, words_.data(),
-                             usage.empty() ? nullptr : usage.c_str());
+            Tcl_WrongNumArgs(call_.interp, 1, words_, usage.empty() ? nullptr : usage.c_str());
             return TCL_ERROR;
         }
-        for (; at_ < words_.size() && most > 0; ++at_, --most)
-            call_.arguments.push_back(words_[at_]);
+        call_.arguments = {words_ + at_, std::min(left, most)};
+        at_ += call_.arguments.size();
         return command_.optionsLast ? parseRest() : TCL_OK;
     }
 
@@ -80,7 +82,7 @@ public:
 private:
     // Options end at the first word that does not begin with "-", or at "--".
     int parseOptions() {
-        while (!command_.options.empty() && at_ < words_.size()) {
+        while (!command_.options.empty() && at_ < count_) {
             const char *word = Tcl_GetString(words_[at_]);
             if (word[0] != '-')
                 break;
@@ -95,7 +97,7 @@ private:
     }
 
     int parseRest() {
-        while (at_ < words_.size())
+        while (at_ < count_)
             if (parseOption() != TCL_OK)
                 return TCL_ERROR;
         return TCL_OK;
@@ -108,7 +110,7 @@ private:
             return TCL_ERROR;
         const Option &option = command_.options[static_cast<size_t>(index)];
         ++at_;
-        if (option.kind != Option::Kind::Flag && at_ == words_.size())
+        if (option.kind != Option::Kind::Flag && at_ == count_)
             return missingValue(call_.interp, option);
         int value = 0;
         Tcl_Obj *word = option.kind == Option::Kind::Flag ? nullptr : words_[at_++];
@@ -120,7 +122,8 @@ private:
 
     const Command &command_;
     Call call_;
-    std::vector<Tcl_Obj *> words_;
+    Tcl_Obj *const *words_;
+    size_t count_;
     size_t at_ = 1;
 };
 

@@ -7,6 +7,7 @@
 #include "tcl_listener.h"
 #include "tcl_support.h"
 
+#include <array>
 #include <climits>
 #include <cstdint>
 #include <optional>
@@ -24,11 +25,24 @@ struct Option {
     int least, most;            // for Number
 };
 
+// Some of the words that Tcl calls a command with.
+struct Words {
+    Tcl_Obj *const *first = nullptr;
+    size_t count = 0;
+
+    Tcl_Obj *operator[](size_t index) const { return first[index]; }
+    size_t size() const { return count; }
+    bool empty() const { return count == 0; }
+};
+
+constexpr size_t kMostOptions = 8;
+
 // One call of a command, parsed.
 struct Call {
     Tcl_Interp *interp;
-    std::vector<Tcl_Obj *> arguments;        // without the options
-    std::vector<std::optional<int>> options; // in the order of the declaration
+    Words arguments; // without the options
+    // In the order of the declaration.
+    std::array<std::optional<int>, kMostOptions> options;
 
     int option(size_t index, int fallback) const { return options[index].value_or(fallback); }
     bool has(size_t index) const { return options[index].has_value(); }
@@ -41,7 +55,7 @@ struct Call {
 
 struct Command {
     const char *name;
-    std::vector<Option> options; // ended by a null name when there are any
+    std::vector<Option> options; // ended by a null name when there are any; at most kMostOptions
     size_t least, most;          // number of arguments besides the options
     const char *arguments;       // their usage text
     int (*run)(const Call &call);

@@ -56,10 +56,11 @@ void takeDescriptors(msghdr &raw, Message &message) {
         if (header->cmsg_type != SCM_RIGHTS && header->cmsg_type != kScmPidfd)
             continue;
         const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        auto &owner = header->cmsg_type == SCM_RIGHTS ? message.descriptors : unwanted;
+        owner.reserve(owner.size() + count);
         for (size_t i = 0; i < count; ++i) {
             int fd;
             memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof fd);
-            auto &owner = header->cmsg_type == SCM_RIGHTS ? message.descriptors : unwanted;
             owner.emplace_back(fd);
             if (kCloseOnExec == 0)
                 ::fcntl(fd, F_SETFD, FD_CLOEXEC);

@@ -221,36 +221,45 @@ void refuse(UniqueFd connection, const void *bytes, size_t size) {
     }
 }
 
-Result<size_t> receiveBytes(int fd, void *buffer, size_t size, bool nonBlocking) {
-    iovec part{buffer, size};
+namespace {
+
+// Repeats a call after signals, and in blocking mode waits as long as it takes.
+template <class Call>
+Result<size_t> transfer(const char *what, int fd, short events, bool nonBlocking, Call call) {
     for (;;) {
-        msghdr message{};
-        message.msg_iov = &part;
-        message.msg_iovlen = 1;
-        const ssize_t count = ::recvmsg(fd, &message, nonBlocking ? MSG_DONTWAIT : 0);
-        // Only a record can be cut: bytes of a stream stay for the next call.
-        if (count >= 0 && (message.msg_flags & MSG_TRUNC) != 0)
-            return systemError("recvmsg", EMSGSIZE);
+        const ssize_t count = call(nonBlocking ? MSG_DONTWAIT : 0);
         if (count >= 0)
             return static_cast<size_t>(count);
         if (isWouldBlock(errno) && !nonBlocking)
-            waitFor(fd, POLLIN);
+            waitFor(fd, events);
         else if (errno != EINTR)
-            return systemError("recvmsg");
+            return systemError(what);
     }
 }
 
+} // namespace
+
+Result<size_t> receiveStream(int fd, void *buffer, size_t size, bool nonBlocking) {
+    return transfer("recv", fd, POLLIN, nonBlocking,
+                    [=](int flags) { return ::recv(fd, buffer, size, flags); });
+}
+
+Result<size_t> receiveBytes(int fd, void *buffer, size_t size, bool nonBlocking) {
+    iovec part{buffer, size};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    Result<size_t> received = transfer("recvmsg", fd, POLLIN, nonBlocking,
+                                       [&](int flags) { return ::recvmsg(fd, &message, flags); });
+    // Only a record can be cut: bytes of a stream stay for the next call.
+    if (received && (message.msg_flags & MSG_TRUNC) != 0)
+        return systemError("recvmsg", EMSGSIZE);
+    return received;
+}
+
 Result<size_t> sendBytes(int fd, const void *bytes, size_t size, bool nonBlocking) {
-    const int flags = MSG_NOSIGNAL | (nonBlocking ? MSG_DONTWAIT : 0);
-    for (;;) {
-        const ssize_t count = ::send(fd, bytes, size, flags);
-        if (count >= 0)
-            return static_cast<size_t>(count);
-        if (isWouldBlock(errno) && !nonBlocking)
-            waitFor(fd, POLLOUT);
-        else if (errno != EINTR)
-            return systemError("send");
-    }
+    return transfer("send", fd, POLLOUT, nonBlocking,
+                    [=](int flags) { return ::send(fd, bytes, size, MSG_NOSIGNAL | flags); });
 }
 
 Status shutDown(int fd, int how) {

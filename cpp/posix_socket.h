@@ -49,7 +49,10 @@ void refuse(UniqueFd connection, const void *bytes, size_t size);
 // recv and send that repeat after signals and never raise SIGPIPE. In
 // blocking mode they wait even if the description is O_NONBLOCK, which
 // another process that shares it may have set.
+// receiveBytes says EMSGSIZE when a record does not fit; receiveStream is faster, for
+// sockets that have no records.
 Result<size_t> receiveBytes(int fd, void *buffer, size_t size, bool nonBlocking);
+Result<size_t> receiveStream(int fd, void *buffer, size_t size, bool nonBlocking);
 Result<size_t> sendBytes(int fd, const void *bytes, size_t size, bool nonBlocking);
 
 Status shutDown(int fd, int how);

@@ -6,7 +6,6 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -37,10 +36,12 @@ Tcl_Channel registered(Tcl_Interp *interp, Tcl_Channel channel) {
 
 enum class Kind { Tcp, Unix, Listening, File };
 
-Kind socketKind(int fd) {
+// type: that of a socket, or -1
+Kind kindOf(int fd, int type) {
+    if (type < 0)
+        return Kind::File;
     if (isListening(fd))
         return Kind::Listening;
-    const int type = socketType(fd);
     const int family = socketFamily(fd);
     if (family == AF_UNIX && (type == SOCK_STREAM || type == SOCK_SEQPACKET))
         return Kind::Unix;
@@ -56,14 +57,12 @@ Tcl_Channel makeListening(UniqueFd fd) {
 }
 
 // The channel becomes the owner of the descriptor.
-Tcl_Channel makeChannel(Kind kind, UniqueFd fd, int flags) {
+Tcl_Channel makeChannel(Kind kind, UniqueFd fd, int type, int flags) {
     switch (kind) {
     case Kind::Listening:
         return makeListening(std::move(fd));
-    case Kind::Unix: {
-        const int type = socketType(fd.get());
+    case Kind::Unix:
         return openUnixChannel(std::move(fd), type);
-    }
     case Kind::Tcp:
         return Tcl_MakeTcpClientChannel(asHandle(fd.release()));
     case Kind::File:
@@ -141,18 +140,14 @@ void forEachChannelBelow(Tcl_Interp *interp,
 } // namespace
 
 Result<Tcl_Channel> adopt(Tcl_Interp *interp, UniqueFd &fd) {
-    const std::string what = "couldn't adopt \"" + std::to_string(fd.get()) + "\"";
-    struct stat info;
     const int flags = ::fcntl(fd.get(), F_GETFL);
-    if (flags < 0 || ::fstat(fd.get(), &info) < 0)
-        return systemError(what);
-    const Kind kind = S_ISSOCK(info.st_mode) ? socketKind(fd.get()) : Kind::File;
-    Status status = setCloseOnExec(fd.get());
-    if (status && kind != Kind::Unix)
-        status = setNonBlocking(fd.get(), kind == Kind::Listening);
-    if (!status)
-        return systemError(what, status.error().code);
-    return registered(interp, makeChannel(kind, std::move(fd), flags));
+    const int type = flags < 0 ? -1 : socketType(fd.get());
+    const Kind kind = kindOf(fd.get(), type);
+    const int wanted = kind == Kind::Listening ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
+    const bool change = kind != Kind::Unix && wanted != flags;
+    if (flags < 0 || (change && ::fcntl(fd.get(), F_SETFL, wanted) < 0))
+        return systemError("couldn't adopt \"" + std::to_string(fd.get()) + "\"");
+    return registered(interp, makeChannel(kind, std::move(fd), type, flags));
 }
 
 Connected connectedChannel(Tcl_Interp *interp, UniqueFd fd, const Address &peer) {
@@ -161,8 +156,9 @@ Connected connectedChannel(Tcl_Interp *interp, UniqueFd fd, const Address &peer)
     if (!isInet)
         if (Result<Address> local = localAddress(fd.get()))
             shown = local.value();
-    return {registered(interp, makeChannel(isInet ? Kind::Tcp : Kind::Unix, std::move(fd), 0)),
-            shown};
+    const int type = isInet ? SOCK_STREAM : socketType(fd.get());
+    const Kind kind = isInet ? Kind::Tcp : Kind::Unix;
+    return {registered(interp, makeChannel(kind, std::move(fd), type, O_RDWR)), shown};
 }
 
 Tcl_Obj *connectionWords(Tcl_Interp *interp, UniqueFd fd, const Address &peer) {

@@ -13,8 +13,8 @@ namespace uds {
 
 // TCP socket: Tcl's TCP channel. Unix socket: ours. Listening socket: a
 // listener. Anything else: Tcl's file channel, for the directions in which
-// the descriptor is open. Registered with the interpreter. The descriptor
-// becomes close-on-exec and (sockets aside that are ours) blocking, as the
+// the descriptor is open. Registered with the interpreter. The descriptor, which
+// is to be close-on-exec, becomes (sockets aside that are ours) blocking, as the
 // new channel is.
 // After an error the caller still owns the descriptor.
 Result<Tcl_Channel> adopt(Tcl_Interp *interp, UniqueFd &fd);

@@ -173,14 +173,15 @@ Result<size_t> receiveKeeping(UnixChannel &state, char *buffer, size_t size, boo
 
 // Serves recvfd; the byte that Tcl asked for only carries the outcome.
 Result<size_t> receiveRequested(const UnixChannel &state, char *byte, bool nonBlocking) {
+    // Kept, and never cleared: this much memory for each message would cost more than it.
+    thread_local std::unique_ptr<unsigned char[]> data(new unsigned char[kBufferSize]);
     ReceiveRequest &request = *state.request;
-    request.data.resize(kBufferSize);
-    Result<Message> message =
-        receiveMessage(state.fd.get(), request.data.data(), request.data.size(),
-                       request.maxDescriptors, nonBlocking);
-    request.data.resize(message ? message.value().size : 0);
+    Result<Message> message = receiveMessage(state.fd.get(), data.get(), kBufferSize,
+                                             request.maxDescriptors, nonBlocking);
     if (!message)
         return message.error();
+    request.data = data.get();
+    request.size = message.value().size;
     *byte = 0;
     if (message.value().descriptorsLost) {
         request.error = tooMany(request.maxDescriptors, message.value().descriptors.size());
@@ -225,7 +226,9 @@ int inputProc(void *instance, char *buffer, int size, int *errorCode) {
             return receiveRequested(state, buffer, nonBlocking);
         if (state.passDescriptors)
             return receiveKeeping(state, buffer, room, nonBlocking);
-        return receiveBytes(state.fd.get(), buffer, room, nonBlocking);
+        // What recvmsg tells more is for records.
+        return state.type == SOCK_STREAM ? receiveStream(state.fd.get(), buffer, room, nonBlocking)
+                                         : receiveBytes(state.fd.get(), buffer, room, nonBlocking);
     };
     return answer(endAfterReset(moveBytes(state, POLLIN, receive)), errorCode);
 }

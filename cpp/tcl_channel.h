@@ -23,7 +23,9 @@ class UnixChannel;
 // What recvfd asks of the driver, and what came.
 struct ReceiveRequest {
     int maxDescriptors = kMaxDescriptors;
-    std::string data;
+    // In memory that the next request of this thread overwrites.
+    const unsigned char *data = nullptr;
+    size_t size = 0;
     std::vector<UniqueFd> descriptors;
     std::optional<Error> error;
 };
