@@ -249,6 +249,32 @@ int lookCommand(const Call &call) {
     return call.answer(newList({fromSystem(shown.host()), Tcl_NewIntObj(shown.port())}));
 }
 
+// Has each connection go into the queue.
+int relayCommand(const Call &call) {
+    int queue = -1;
+    int most = 0;
+    if (!findListener(call, 0, "hand off from") || getQueue(call, 1, queue) != TCL_OK ||
+        Tcl_GetIntFromObj(call.interp, call.arguments[2], &most) != TCL_OK)
+        return TCL_ERROR;
+    const Tcl_Channel listener = findChannel(call.interp, call.arguments[0]);
+    dataOf(call.interp).relays[listener] =
+        std::make_unique<Relay>(call.interp, listener, queue, most, ObjRef(call.arguments[3]));
+    return TCL_OK;
+}
+
+// No longer: how many did.
+int relayedCommand(const Call &call) {
+    if (!findListener(call, 0, "hand off from"))
+        return TCL_ERROR;
+    auto &relays = dataOf(call.interp).relays;
+    const auto found = relays.find(findChannel(call.interp, call.arguments[0]));
+    if (found == relays.end())
+        return call.answer(number(0));
+    const uint64_t count = found->second->count();
+    relays.erase(found);
+    return call.answer(number(count));
+}
+
 // Hands the next connection off with an id: why not, or "max".
 int handOffOneCommand(const Call &call) {
     Listener *listener = findListener(call, 0, "hand off from");
@@ -336,6 +362,8 @@ std::vector<Command> poolCommands() {
         {"socketserver::Serving", {}, 0, 0, "", servingCommand},
         {"socketserver::ServedChannels", {}, 0, 0, "", servedChannelsCommand},
         {"socketserver::Look", {}, 1, 2, "listener ?reasonName?", lookCommand},
+        {"socketserver::Relay", {}, 4, 4, "listener queue max otherwiseCmd", relayCommand},
+        {"socketserver::Relayed", {}, 1, 1, "listener", relayedCommand},
         {"socketserver::HandOffOne", {}, 3, 3, "listener queue id", handOffOneCommand},
         {"socketserver::Refuse", {}, 3, 3, "listener max banner", refuseCommand},
         {"socketserver::ListenerSockets", {}, 1, 1, "listener", listenerSocketsCommand},

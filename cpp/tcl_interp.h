@@ -4,6 +4,7 @@
 
 #include "posix_scoreboard.h"
 #include "tcl_children.h"
+#include "tcl_relay.h"
 #include "tcl_serving.h"
 #include "tcl_signals.h"
 #include "tcl_tracking.h"
@@ -27,6 +28,7 @@ struct InterpData {
     // By number. Shared with the connections that count on them.
     std::map<int, std::shared_ptr<Scoreboard>> boards;
     std::shared_ptr<Serving> serving; // in a pool's worker
+    std::map<Tcl_Channel, std::unique_ptr<Relay>> relays; // in a pool's parent
 };
 
 // Made when the library is loaded into the interpreter. In a process forked

@@ -34,8 +34,8 @@ int fail(Tcl_Interp *interp, const Error &error) {
         reason = Tcl_PosixError(interp);
     }
     if (error.kind)
-        Tcl_SetErrorCode(interp, error.domain, error.kind, error.detail.c_str(),
-                         static_cast<char *>(nullptr));
+        Tcl_SetObjErrorCode(interp, newList({newString(error.domain), newString(error.kind),
+                                             newString(error.detail)}));
     const std::string message = error.what.empty() ? reason : error.what + ": " + reason;
     Tcl_SetObjResult(interp, newString(message));
     return TCL_ERROR;
@@ -72,7 +72,10 @@ std::string toUtf8(Tcl_Obj *object) {
 }
 
 Tcl_Obj *newString(const std::string &utf) {
-    return Tcl_NewStringObj(utf.data(), static_cast<Tcl_Size>(utf.size()));
+    std::string tclsOwn = utf;
+    for (size_t at = 0; (at = tclsOwn.find('\0', at)) != std::string::npos; at += 2)
+        tclsOwn.replace(at, 1, "\xc0\x80"); // a NUL would end it for many
+    return Tcl_NewStringObj(tclsOwn.data(), static_cast<Tcl_Size>(tclsOwn.size()));
 }
 
 Tcl_Obj *newList(std::initializer_list<Tcl_Obj *> elements) {

@@ -18,6 +18,7 @@ oo::class create socketserver::Acceptor {
     # options     those of the pool
     # limits      those that are set: maxqueue, connections, rate
     # judges      each connection is looked at
+    # relays      nothing is limited and nobody asks: no script sees a connection
     # owner       process that may accept: a forked copy must not
     # paused      why accepting rests; empty while it does not
     # held        set while nobody wants connections: start, user, drain or stop
@@ -35,7 +36,7 @@ oo::class create socketserver::Acceptor {
     # onLimit     called with the limit when one is reached
     # onError     called with message and options of an error
     # finishCmd   called once every listener is closed
-    variable listeners sender board options limits judges owner paused held watching resumeId \
+    variable listeners sender board options limits judges relays owner paused held watching resumeId \
         overloaded bucket accepting left claims sources lastClaim accepted errors refusals \
         inPoolCmd onAccept onLimit onError finishCmd
 
@@ -99,6 +100,9 @@ oo::class create socketserver::Acceptor {
             set name
         }]
         set judges [expr {[my Limit -acceptfilter] ne "" || [my Limit -maxpersource] > 0}]
+        set relays [expr {$limits eq "" && !$judges && [my Limit -mode] eq "prefork" &&
+            [my Limit -maxworkers] == 0}]
+        my Watch
         my Resume
     }
 
@@ -119,11 +123,12 @@ oo::class create socketserver::Acceptor {
     }
 
     method accepted {} {
+        my Watch ;# which counts those that were relayed
         return $accepted
     }
 
     method statistics {} {
-        return [dict create accepted $accepted accepterrors $errors refusals $refusals \
+        return [dict create accepted [my accepted] accepterrors $errors refusals $refusals \
             refused [tcl::mathop::+ {*}[dict values $refusals]] \
             paused [expr {$held ne "" ? $held : $paused}]]
     }
@@ -215,8 +220,14 @@ oo::class create socketserver::Acceptor {
     method Watch {} {
         set watching [expr {$held eq "" && $paused eq "" && !$accepting}]
         foreach listener [my Channels] {
-            chan event $listener readable \
-                [expr {$watching ? [my Callback Readable $listener] : ""}]
+            incr accepted [::socketserver::Relayed $listener]
+            set cmd [my Callback Readable $listener]
+            if {$watching && $relays} {
+                chan event $listener readable {}
+                ::socketserver::Relay $listener $sender $::socketserver::batch $cmd
+            } else {
+                chan event $listener readable [expr {$watching ? $cmd : ""}]
+            }
         }
     }
 
