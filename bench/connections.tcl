@@ -11,8 +11,8 @@ set usage {usage: tclsh bench/connections.tcl ?option value ...?
     -workers L    numbers of worker processes ({1 2 4 16 64 256})
     -clients L    numbers of clients at a time ({32 256})
     -rounds N     how often each server has its turn (5)
-    -seconds S    how long a turn takes (0.5)
-    -warm S       how long the load runs before that, without being counted (0.2)
+    -seconds S    how long a turn takes (0.4)
+    -warm S       how long the load runs before that, without being counted (0.15)
     -servers L    which ones (all); the first is what the others are compared with
     -add L        further ones: {NAME COMMAND ...}; in a command %W stands for the
                   number of workers. It prints "ready PORT PID ...", with the pids of
@@ -26,7 +26,7 @@ set usage {usage: tclsh bench/connections.tcl ?option value ...?
                   and load on one processor each, and with all on one (4)
     -quick B      a short run: less of all these, except what is given (0)}
 
-set defaults {-workers {1 2 4 16 64 256} -clients {32 256} -rounds 5 -seconds 0.5 -warm 0.2
+set defaults {-workers {1 2 4 16 64 256} -clients {32 256} -rounds 5 -seconds 0.4 -warm 0.15
     -servers all -add {} -loads 0 -syscalls {4 64} -pin 4 -quick 0}
 set quick {-workers {4 64} -clients 32 -rounds 1 -seconds 0.3 -warm 0.1 -syscalls {} -pin {}}
 
@@ -38,7 +38,8 @@ set pinned {"raw pass" "pool blocking" "pool events" "select workers" "Python pa
 
 # ---- servers -----------------------------------------------------------------------
 
-# Name -> {the most workers, command}. Some would need minutes, or gigabytes, for more.
+# Name -> {the most workers, command}. With more, some would need minutes or gigabytes,
+# and of some a few are enough to see what they can do.
 proc servers {} {
     set tclsh [info nameofexecutable]
     set raw [bench::program raw]
@@ -49,14 +50,14 @@ proc servers {} {
         "raw pass stream" [list 256 [list $raw passstream %W]] \
         "pool blocking"   [list 256 [list $tclsh [bench::server pool.tcl] blocking %W]] \
         "pool events"     [list 256 [list $tclsh [bench::server pool.tcl] events %W]] \
-        "socket"          [list 64 [list $tclsh [bench::server socket.tcl] %W]] \
+        "socket"          [list 16 [list $tclsh [bench::server socket.tcl] %W]] \
         "select workers"  [list 64 [list $tclsh [bench::server select.tcl] %W]] \
         "Tcl single"      [list 1 [list $tclsh [bench::server single.tcl]]] \
         "Python pass"     [list 256 [list python3 $prefork pass %W]] \
-        "Python shared"   [list 16 [list python3 $prefork shared %W]] \
+        "Python shared"   [list 4 [list python3 $prefork shared %W]] \
         "Node cluster"    [list 16 [list node [bench::server cluster.js] %W]] \
-        "raw shared"      [list 16 [list $raw shared %W]] \
-        "raw reuseport"   [list 16 [list $raw reuseport %W]]]
+        "raw shared"      [list 4 [list $raw shared %W]] \
+        "raw reuseport"   [list 4 [list $raw reuseport %W]]]
 }
 
 # Those that are wanted, and can be had here.
@@ -85,6 +86,13 @@ proc wantedServers {} {
 
 proc limited {servers workers} {
     return [dict filter $servers script {name server} {expr {[lindex $server 0] >= $workers}}]
+}
+
+# The numbers of workers that at least one server is measured with.
+proc served {servers numbers} {
+    return [lmap workers $numbers {
+        expr {[dict size [limited $servers $workers]] > 0 ? $workers : [continue]}
+    }]
 }
 
 # Returns {channel port pids}.
@@ -278,6 +286,9 @@ proc pinnedWays {servers workers} {
 
 proc measurePinned {servers workers clients} {
     set ways [pinnedWays $servers $workers]
+    if {$ways eq ""} {
+        return
+    }
     set turns [bench::turns $ways $::option(-rounds) {
         lassign $way name place
         showTurn "workers $workers, clients $clients, $place: $name"
@@ -445,14 +456,14 @@ bench::run $usage $defaults {
     set turnsInAll [countTurns $servers]
     set rows {}
     foreach clients $option(-clients) {
-        foreach workers $option(-workers) {
+        foreach workers [served $servers $option(-workers)] {
             lappend rows {*}[measure $servers $workers $clients]
         }
     }
-    foreach workers $option(-pin) {
+    foreach workers [served $servers $option(-pin)] {
         measurePinned $servers $workers [lindex $option(-clients) 0]
     }
-    foreach workers $option(-syscalls) {
+    foreach workers [served $servers $option(-syscalls)] {
         measureCalls $servers $workers [lindex $option(-clients) 0]
     }
     goals
