@@ -198,6 +198,9 @@ set barCharts {
     {slow slow server waited99 load "How long clients wait, some requests being slow"
         "milliseconds, 99th percentile"}
     {idle idle server memory idle "Connections that do nothing" "kB of memory for a connection"}
+    {reload reload server busy {} "Until new workers serve, with clients"
+        "milliseconds, median"}
+    {http http server rate connections "HTTP" "requests a second"}
 }
 
 # Of groups of bars: dark and light in turn.
