@@ -52,6 +52,7 @@ if (cluster.isPrimary) {
     commands.on('line', forkAll);
     commands.on('close', end);
 } else {
+    cluster.worker.on('error', () => process.exit()); // the parent has ended
     net.createServer((connection) => {
         let data = '';
         connection.on('data', (more) => {
