@@ -154,6 +154,8 @@ proc turn {server workers clients processes {place {{} {}}}} {
         set after [usage $pids]
         set others [lrange $pids 1 end]
         set memory [expr {[bench::memoryOf $others] / max(1, [llength $others])}]
+    } on error message {
+        error "$workers workers, $clients clients, [lindex $server 1]: $message"
     } finally {
         bench::stop $channel
     }

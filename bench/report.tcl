@@ -200,7 +200,7 @@ set barCharts {
     {idle idle server memory idle "Connections that do nothing" "kB of memory for a connection"}
     {reload reload server busy {} "Until new workers serve, with clients"
         "milliseconds, median"}
-    {http http server rate connections "HTTP" "requests a second"}
+    {http http server rate connections "HTTP, connections kept, or one for each request" "requests a second"}
 }
 
 # Of groups of bars: dark and light in turn.
