@@ -4,13 +4,15 @@
 //   channels trips SIZE SECONDS      SIZE bytes to another process and back, blocking
 //   channels serve PATH SIZE         sends back what clients send, in pieces of SIZE
 //                                    bytes, until standard input ends
-//   channels load PATH CLIENTS SIZE SECONDS
+//   channels load PATH|PORT CLIENTS SIZE SECONDS
 //                                    so many clients, each with SIZE bytes on the way
 //
-// Says what was done as a dictionary: bytes or trips, seconds, and for bulk the
-// processor time of the two processes. Every piece that comes back is compared; of
+// Says what was done as a dictionary: bytes or trips, seconds, and the processor time of
+// its processes. Every piece that comes back is compared; of
 // the blocks in one direction each is counted, and one of 64 compared.
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -135,6 +137,8 @@ void echo(int fd, size_t size) {
     std::string piece(size, 0);
     while (receiveAll(fd, piece.data(), size) == size)
         sendAll(fd, piece.data(), size);
+    const double cpu = now(CLOCK_PROCESS_CPUTIME_ID);
+    sendAll(fd, reinterpret_cast<const char *>(&cpu), sizeof cpu);
 }
 
 void trips(size_t size, double seconds) {
@@ -149,20 +153,40 @@ void trips(size_t size, double seconds) {
         if (receiveAll(fd, back.data(), size) < size || back != piece)
             wrong("what came back is not what was sent");
     }
-    printf("trips %llu seconds %.6f\n", count, ended - began);
+    ::shutdown(fd, SHUT_WR);
+    double cpu = 0;
+    if (receiveAll(fd, reinterpret_cast<char *>(&cpu), sizeof cpu) < sizeof cpu)
+        wrong("the other process has ended");
+    printf("trips %llu seconds %.6f cpu %.6f\n", count, ended - began,
+           now(CLOCK_PROCESS_CPUTIME_ID) + cpu);
 }
 
 // ---- many clients ------------------------------------------------------------
 
-sockaddr_un addressOf(const char *path) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
-    return address;
-}
+// A path, or a port on the loopback.
+struct Address {
+    sockaddr_storage storage{};
+    socklen_t length = 0;
 
-int openSocket() {
-    const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    explicit Address(const std::string &where) {
+        if (where.find('/') != where.npos) {
+            auto *path = reinterpret_cast<sockaddr_un *>(&storage);
+            path->sun_family = AF_UNIX;
+            snprintf(path->sun_path, sizeof path->sun_path, "%s", where.c_str());
+            length = sizeof *path;
+        } else {
+            auto *inet = reinterpret_cast<sockaddr_in *>(&storage);
+            inet->sin_family = AF_INET;
+            inet->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+            inet->sin_port = htons(static_cast<uint16_t>(atoi(where.c_str())));
+            length = sizeof *inet;
+        }
+    }
+    const sockaddr *get() const { return reinterpret_cast<const sockaddr *>(&storage); }
+};
+
+int openSocket(const Address &address) {
+    const int fd = ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         die("socket");
     return fd;
@@ -177,10 +201,9 @@ void watch(int poller, int fd) {
 }
 
 int listenOn(const char *path) {
-    const sockaddr_un address = addressOf(path);
-    const int fd = openSocket();
-    if (::bind(fd, reinterpret_cast<const sockaddr *>(&address), sizeof address) < 0 ||
-        ::listen(fd, 1024) < 0)
+    const Address address(path);
+    const int fd = openSocket(address);
+    if (::bind(fd, address.get(), address.length) < 0 || ::listen(fd, 1024) < 0)
         die(path);
     return fd;
 }
@@ -190,7 +213,7 @@ void serve(const char *path, size_t size) {
     const int poller = ::epoll_create1(EPOLL_CLOEXEC);
     watch(poller, listener);
     watch(poller, STDIN_FILENO);
-    printf("ready %d\n", static_cast<int>(::getpid()));
+    printf("ready %s %d\n", path, static_cast<int>(::getpid()));
     fflush(stdout);
     std::string piece(size, 0);
     for (;;) {
@@ -210,29 +233,33 @@ void serve(const char *path, size_t size) {
     }
 }
 
-void load(const char *path, int clients, size_t size, double seconds) {
-    const sockaddr_un address = addressOf(path);
+void load(const char *where, int clients, size_t size, double seconds) {
+    const Address address(where);
     const int poller = ::epoll_create1(EPOLL_CLOEXEC);
     const std::string piece = pattern(size);
     std::string back(size, 0);
     std::vector<int> fds;
     for (int i = 0; i < clients; ++i) {
-        fds.push_back(openSocket());
-        if (::connect(fds[i], reinterpret_cast<const sockaddr *>(&address), sizeof address) < 0)
-            die(path);
-        watch(poller, fds[i]);
+        fds.push_back(openSocket(address));
+        if (::connect(fds.back(), address.get(), address.length) < 0)
+            die(where);
+        watch(poller, fds.back());
     }
     unsigned long long count = 0;
     const double began = now();
     for (int fd : fds)
         sendAll(fd, piece.data(), size);
-    while (now() < began + seconds) {
+    for (int busy = clients; busy > 0;) {
+        const bool more = now() < began + seconds;
         epoll_event events[64];
-        const int ready = ::epoll_wait(poller, events, 64, 1000);
+        const int ready = ::epoll_wait(poller, events, 64, -1);
         for (int i = 0; i < ready; ++i, ++count) {
             if (receiveAll(events[i].data.fd, back.data(), size) < size || back != piece)
                 wrong("what came back is not what was sent");
-            sendAll(events[i].data.fd, piece.data(), size);
+            if (more)
+                sendAll(events[i].data.fd, piece.data(), size);
+            else
+                --busy;
         }
     }
     printf("trips %llu seconds %.6f cpu %.6f\n", count, now() - began,

@@ -49,7 +49,7 @@ struct Files {
         for (int i = 0; i < kFiles; ++i) {
             char path[] = "/tmp/passing.XXXXXX";
             descriptors[i] = ::mkostemp(path, O_CLOEXEC);
-            struct stat info{};
+            struct stat info {};
             if (descriptors[i] < 0 || ::unlink(path) < 0 || ::fstat(descriptors[i], &info) < 0)
                 die(path);
             inodes[i] = info.st_ino;
@@ -106,7 +106,7 @@ void closeAll(const int *descriptors, int count) {
 
 void check(const Files &files, const int *descriptors, int count, unsigned message) {
     const unsigned which = message / 64 % static_cast<unsigned>(count);
-    struct stat info{};
+    struct stat info {};
     if (::fstat(descriptors[which], &info) < 0 ||
         info.st_ino != files.inodes[(message + which) % kFiles])
         wrong("a descriptor is not that of its file");
@@ -125,6 +125,22 @@ struct Received {
     double cpu;
 };
 
+void tell(int fd, Received received) {
+    received.cpu = now(CLOCK_PROCESS_CPUTIME_ID);
+    if (::write(fd, &received, sizeof received) < 0)
+        die("write");
+}
+
+// What the other process says once nothing more comes from here.
+Received ask(int fd, unsigned long long sent) {
+    ::shutdown(fd, SHUT_WR);
+    Received received{};
+    if (::recv(fd, &received, sizeof received, MSG_WAITALL) != sizeof received ||
+        received.descriptors != sent)
+        wrong("descriptors were lost");
+    return received;
+}
+
 void takeAll(const Files &files, int fd) {
     Message message;
     Received received{};
@@ -138,18 +154,19 @@ void takeAll(const Files &files, int fd) {
         closeAll(descriptors, count);
         received.descriptors += static_cast<unsigned>(count);
     }
-    received.cpu = now(CLOCK_PROCESS_CPUTIME_ID);
-    if (::write(fd, &received, sizeof received) < 0)
-        die("write");
+    tell(fd, received);
 }
 
 void giveBack(int fd) {
     Message message;
+    Received received{};
     int descriptors[kMost];
     while (const int count = message.receive(fd, descriptors)) {
         message.send(fd, descriptors, count);
         closeAll(descriptors, count);
+        received.descriptors += static_cast<unsigned>(count);
     }
+    tell(fd, received);
 }
 
 void flood(int fd, const Files &files, int count, double seconds) {
@@ -161,11 +178,7 @@ void flood(int fd, const Files &files, int count, double seconds) {
     unsigned long long sent = 0;
     for (unsigned i = 0; now() < began + seconds; ++i, sent += static_cast<unsigned>(count))
         message.send(fd, batches[i % kFiles].data(), count);
-    ::shutdown(fd, SHUT_WR);
-    Received received{};
-    if (::recv(fd, &received, sizeof received, MSG_WAITALL) != sizeof received ||
-        received.descriptors != sent)
-        wrong("descriptors were lost");
+    const Received received = ask(fd, sent);
     printf("descriptors %llu seconds %.6f cpu %.6f\n", sent, now() - began,
            now(CLOCK_PROCESS_CPUTIME_ID) + received.cpu);
 }
@@ -185,8 +198,10 @@ void pingpong(int fd, const Files &files, int count, double seconds) {
             check(files, descriptors, count, rounds);
         closeAll(descriptors, count);
     }
-    printf("descriptors %llu seconds %.6f\n", 2ULL * rounds * static_cast<unsigned>(count),
-           ended - began);
+    const unsigned long long sent = 1ULL * rounds * static_cast<unsigned>(count);
+    const Received received = ask(fd, sent);
+    printf("descriptors %llu seconds %.6f cpu %.6f\n", 2 * sent, ended - began,
+           now(CLOCK_PROCESS_CPUTIME_ID) + received.cpu);
 }
 
 } // namespace
