@@ -4,9 +4,10 @@
 #   every process that holds a connection to it. The manual is
 #   man/forkserver.man.
 #
-#   Three kinds of process, each with a file in forkserver/:
+#   Kinds of process, each with a file in forkserver/:
 #     caller.tcl   holds a forkserver::Connection, asks, gets exit events
 #     server.tcl   namespace forkserver::server: single-threaded, forks and reaps
+#     spare.tcl    forked ahead, waits to become a child
 #     child.tcl    runs a script; what it got is answered by forkserver::child
 #   They speak the messages of link.tcl.
 
@@ -44,17 +45,19 @@ namespace eval forkserver {
     }
 }
 
-# forkserver::start ?-preload script? ?-name title? ?-onlost cmd? ?-keep channels? ?-onready cmd? --
+# forkserver::start ?-preload script? ?-name title? ?-onlost cmd? ?-keep channels? ?-onready cmd?
+#     ?-spare n? --
 #
 #   Forks a fork server from this process. Returns its object command.
 
 proc forkserver::start {args} {
     lassign [unix_process::ParseOptions \
         "forkserver::start ?-preload script? ?-name title? ?-onlost cmd? ?-keep channels?\
-            ?-onready cmd?" \
-        {-preload {} -name forkserver -onlost {} -keep {} -onready {}} 0 $args] options
+            ?-onready cmd? ?-spare n?" \
+        {-preload {} -name forkserver -onlost {} -keep {} -onready {} -spare 0} 0 $args] options
     CheckLists $options -onlost -keep -onready
     CheckKeep [dict get $options -keep]
+    CheckSpare [dict get $options -spare]
     CheckThreads
     set life ""
     lassign [Try SOCKET {unix_sockets::pair}] mine theirs
@@ -138,6 +141,13 @@ proc forkserver::CheckKeep {channels} {
             throw [list FORKSERVER VALUE $channel] \
                 "bad value \"$channel\" for -keep: not an open channel"
         }
+    }
+}
+
+proc forkserver::CheckSpare {count} {
+    if {![string is integer -strict $count] || $count < 0 || $count > 100} {
+        throw [list FORKSERVER VALUE $count] \
+            "bad value \"$count\" for -spare: must be a number from 0 to 100"
     }
 }
 
@@ -237,7 +247,7 @@ proc forkserver::Shortened {text} {
     return "[string range $text 0 $maxErrorText-1]..."
 }
 
-foreach part {link caller server child} {
+foreach part {link caller server spare child} {
     source [file join [file dirname [info script]] forkserver $part.tcl]
 }
 unset part

@@ -3,12 +3,16 @@
 #include "posix_fd.h"
 #include "posix_process.h"
 #include "posix_signal.h"
+#include "posix_socket.h"
 #include "tcl_adopt.h"
 #include "tcl_channel.h"
+#include "tcl_fork.h"
+#include "tcl_interp.h"
 #include "tcl_notifier.h"
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -138,6 +142,18 @@ int waitReadableCommand(const Call &call) {
     return call.answer(Tcl_NewBooleanObj(ready));
 }
 
+// A socket pair as a channel and the number of the end that is to be sent away: a
+// channel for that would cost more than the pair.
+int halfPairCommand(const Call &call) {
+    auto ends = openPair(SOCK_STREAM);
+    if (!ends)
+        return call.fail(ends.error());
+    Tcl_Obj *channel =
+        registerChannel(call.interp, openUnixChannel(std::move(ends.value().first), SOCK_STREAM));
+    const int other = ends.value().second.release(); // the script owns it
+    return call.answer(newList({channel, Tcl_NewIntObj(other)}));
+}
+
 // How many messages with descriptors came on a channel that nobody took yet.
 int heldCommand(const Call &call) {
     const Tcl_Channel channel = findChannel(call.interp, call.arguments[0]);
@@ -166,6 +182,41 @@ int closeDescriptorCommand(const Call &call) {
     return TCL_OK;
 }
 
+// A fork without the hooks of unix_process.tcl: those are for a child, which this
+// is not yet.
+int forkSpareCommand(const Call &call) {
+    prepareFork(call.interp);
+    Result<pid_t> pid = forkBlocked();
+    if (!pid)
+        return call.fail(pid.error());
+    if (pid.value() == 0)
+        settleChild(call.interp, false);
+    return call.answer(Tcl_NewIntObj(pid.value()));
+}
+
+int callHooksCommand(const Call &) {
+    callChildHooks();
+    return TCL_OK;
+}
+
+int changeableCommand(const Call &call) {
+    const std::string all = changeableByOthers();
+    return call.answer(Tcl_NewByteArrayObj(reinterpret_cast<const unsigned char *>(all.data()),
+                                           static_cast<Tcl_Size>(all.size())));
+}
+
+// The commands of all that onsignal and onexit of unix_process watch.
+int watchesCommand(const Call &call) {
+    Tcl_Obj *commands = newList({});
+    for (const InterpData *data : interpsOfThread()) {
+        for (int signal : data->signals.watched())
+            Tcl_ListObjAppendElement(nullptr, commands, data->signals.get(signal).get());
+        for (pid_t pid : data->children.watched())
+            Tcl_ListObjAppendElement(nullptr, commands, data->children.get(pid).get());
+    }
+    return call.answer(commands);
+}
+
 } // namespace
 
 std::vector<Command> forkserverCommands() {
@@ -174,11 +225,16 @@ std::vector<Command> forkserverCommands() {
         {"forkserver::IsNotifier", {}, 1, 1, "thread", isNotifierCommand},
         {"forkserver::Abandon", {}, 1, 1, "keptNames", abandonCommand},
         {"forkserver::Discard", {}, 1, 1, "names", discardCommand},
+        {"forkserver::HalfPair", {}, 0, 0, "", halfPairCommand},
         {"forkserver::Held", {}, 1, 1, "channel", heldCommand},
         {"forkserver::ResetSignals", {}, 1, 1, "blockedNames", resetSignalsCommand},
         {"forkserver::WaitReadable", {}, 2, 2, "channel ms", waitReadableCommand},
         {"forkserver::Duplicate", {}, 1, 1, "fd", duplicateCommand},
         {"forkserver::CloseDescriptor", {}, 1, 1, "fd", closeDescriptorCommand},
+        {"forkserver::ForkSpare", {}, 0, 0, "", forkSpareCommand},
+        {"forkserver::CallHooks", {}, 0, 0, "", callHooksCommand},
+        {"forkserver::Changeable", {}, 0, 0, "", changeableCommand},
+        {"forkserver::Watches", {}, 0, 0, "", watchesCommand},
     };
 }
 

@@ -1,10 +1,13 @@
 #include "posix_process.h"
 
+#include "posix_identity.h"
 #include "posix_signal.h"
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -115,6 +118,28 @@ int threadCount() {
         count += task->d_name[0] != '.';
     ::closedir(tasks);
     return count;
+}
+
+std::string changeableByOthers() {
+    std::string all;
+    const auto add = [&](const auto &value) {
+        all.append(reinterpret_cast<const char *>(&value), sizeof value);
+    };
+    for (const NamedNumber *limit = kLimits; limit->name; ++limit)
+        if (const Result<rlimit> value = getLimit(*limit))
+            add(value.value());
+    add(::getpriority(PRIO_PROCESS, 0));
+#ifdef __linux__
+    cpu_set_t processors;
+    CPU_ZERO(&processors);
+    ::sched_getaffinity(0, sizeof processors, &processors);
+    add(processors);
+    sched_param parameters{};
+    ::sched_getparam(0, &parameters);
+    add(parameters.sched_priority);
+    add(::sched_getscheduler(0));
+#endif
+    return all;
 }
 
 Status redirectOutput(const std::string &path) {

@@ -42,6 +42,10 @@ bool othersWaitInSelect();
 // How many threads this process has; 0 where the system does not tell.
 int threadCount();
 
+// What others can change in this process at any time, and a fork hands on: limits,
+// priority, processors. Of use only to be compared.
+std::string changeableByOthers();
+
 // Standard output and error of this process are appended to a file from now on.
 Status redirectOutput(const std::string &path);
 

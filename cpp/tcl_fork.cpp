@@ -62,13 +62,16 @@ void prepareFork(Tcl_Interp *interp) {
     prepareChildNotifier();
 }
 
-void becomeChild(Tcl_Interp *interp, bool keepEvents) {
+void settleChild(Tcl_Interp *interp, bool keepEvents) {
     startChildNotifier();
     forgetParentsCallbacks();
     forEachChannel(interp, [&](Tcl_Interp *owner, Tcl_Channel channel) {
         renewEvents(owner, channel, keepEvents);
     });
     unblockSignals();
+}
+
+void callChildHooks() {
     // Copied and held: a hook may delete an interpreter, or make one.
     std::vector<Tcl_Interp *> interps;
     for (const InterpData *data : interpsOfThread()) {
@@ -79,6 +82,11 @@ void becomeChild(Tcl_Interp *interp, bool keepEvents) {
         callHook(each);
         Tcl_Release(each);
     }
+}
+
+void becomeChild(Tcl_Interp *interp, bool keepEvents) {
+    settleChild(interp, keepEvents);
+    callChildHooks();
 }
 
 } // namespace uds

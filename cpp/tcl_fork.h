@@ -14,6 +14,11 @@ void prepareFork(Tcl_Interp *interp);
 // open again, and the hooks of unix_process.tcl. Runs scripts.
 void becomeChild(Tcl_Interp *interp, bool keepEvents);
 
+// The same in two steps, for a child that is not told yet what it is for: the
+// hooks are called once it is.
+void settleChild(Tcl_Interp *interp, bool keepEvents);
+void callChildHooks();
+
 } // namespace uds
 
 #endif

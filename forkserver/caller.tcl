@@ -52,7 +52,7 @@ oo::class create forkserver::Connection {
             options script
         ::forkserver::CheckLists $options -onexit -onerror -handles -args -command
         my Usable
-        lassign [::forkserver::Try SOCKET {unix_sockets::pair}] mine theirs
+        lassign [::forkserver::Try SOCKET {::forkserver::HalfPair}] mine theirs
         try {
             set waits [expr {[dict get $options -command] eq ""}]
             set request [my Send $waits [list $theirs {*}[dict get $options -handles]] \
@@ -64,7 +64,7 @@ oo::class create forkserver::Connection {
             close $mine
             return -options $failure $message
         } finally {
-            close $theirs
+            ::forkserver::CloseDescriptor $theirs
         }
         my Expect $request [dict get $options -command] $mine $options
     }

@@ -53,12 +53,18 @@ proc forkserver::Knock {door} {
 
 # ---- from fork to exit -------------------------------------------------------
 
-# Never returns, whatever happens: there must be no second server.
-proc forkserver::server::RunChild {descriptors script arguments title} {
+# Never returns, whatever happens: there must be no second server. The first
+# command is what is still to be done before it is a child.
+proc forkserver::server::RunChild {beginCmd descriptors script arguments title} {
+    variable openFiles
     catch {
-        LeaveServer
+        {*}$beginCmd
+        # Somebody may have lowered the hard limit.
+        catch {unix_process::rlimit nofile $openFiles}
         SetTitle $title
         TakeOver $descriptors $arguments
+        set ::argv $arguments
+        set ::argc [llength $arguments]
         uplevel #0 $script
     } message failure
     set code [dict get $failure -code] ;# that of "return -code", too
@@ -73,22 +79,21 @@ proc forkserver::server::LeaveServer {} {
     variable callers
     variable door
     variable life
-    variable openFiles
+    variable spares
     close $door
     # What a caller has not read yet is the server's to write. Not the objects
     # around the channels: to delete those touches many pages.
-    ::forkserver::Discard [list {*}$life {*}[lmap link [dict keys $callers] {$link channel}]]
+    ::forkserver::Discard [list {*}$life {*}[dict values $spares] \
+        {*}[lmap link [dict keys $callers] {$link channel}]]
     set callers {}
+    set spares {}
     ::forkserver::ResetSignals {}
-    catch {unix_process::rlimit nofile $openFiles} ;# somebody may have lowered the hard limit
 }
 
 proc forkserver::server::TakeOver {descriptors arguments} {
     variable serverPid
     variable childDoor
     set channels [lmap fd $descriptors {unix_sockets::adopt $fd}]
-    set ::argv $arguments
-    set ::argc [llength $arguments]
     set ::forkserver::childState [dict create pid [pid] door $childDoor serverPid $serverPid \
         socket [lindex $channels 0] handles [lrange $channels 1 end] args $arguments]
 }

@@ -47,7 +47,9 @@ oo::class create forkserver::Link {
                 the limit is $::forkserver::maxMessage"
         }
         set frame [binary format IS [string length $payload] [llength $handles]]$payload
-        chan configure $channel -blocking $blocking
+        if {$blocking} {
+            chan configure $channel -blocking 1
+        }
         try {
             if {[llength $handles] > 0} {
                 # So few bytes go in one piece or not at all. A message of the
@@ -55,10 +57,14 @@ oo::class create forkserver::Link {
                 unix_sockets::sendfd $channel $handles [string range $frame 0 1999]
                 set frame [string range $frame 2000 end]
             }
-            puts -nonewline $channel $frame
-            flush $channel
+            if {[string length $frame] > 0} {
+                puts -nonewline $channel $frame
+                flush $channel
+            }
         } finally {
-            chan configure $channel -blocking 0
+            if {$blocking} {
+                chan configure $channel -blocking 0
+            }
         }
     }
 
@@ -79,6 +85,9 @@ oo::class create forkserver::Link {
     # after a message whose descriptors found no room in this process.
     method next {messageName descriptorsName} {
         upvar 1 $messageName message $descriptorsName descriptors
+        if {$at == 0 && [string length $buffer] == 0} {
+            return 0 ;# as Incomplete has left it
+        }
         if {[binary scan $buffer @${at}IuSu length count] < 2} {
             return [my Incomplete]
         }

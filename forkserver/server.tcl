@@ -50,6 +50,7 @@ proc forkserver::server::Run {startersEnd channel startersLife options} {
     }
     Compile
     Reply $starter 0 ""
+    KeepSpares [dict get $options -spare]
     vwait [namespace current]::forever
 }
 
@@ -94,6 +95,8 @@ proc forkserver::server::StarterDied {} {
 proc forkserver::server::Compile {} {
     foreach name {
         ::forkserver::server::RunChild ::forkserver::server::LeaveServer
+        ::forkserver::server::RunSpare ::forkserver::server::Rehearse
+        ::forkserver::server::TakeOrder
         ::forkserver::server::SetTitle ::forkserver::server::TakeOver ::forkserver::ChildValue
         ::unix_process::BecomeChild ::unix_process::NoteInherited ::unix_process::SeedRandom
         ::unix_process::exit
@@ -120,6 +123,11 @@ proc forkserver::server::OpenDoor {} {
     variable childDoor
     lassign [unix_sockets::pair -type seqpacket] door childDoor
     chan configure $door -blocking 0
+    WatchDoor
+}
+
+proc forkserver::server::WatchDoor {} {
+    variable door
     chan event $door readable ::forkserver::server::LetIn
 }
 
@@ -137,7 +145,7 @@ proc forkserver::server::LetIn {} {
     }
     # No free descriptor: they wait.
     chan event $door readable {}
-    after 50 [list chan event $door readable ::forkserver::server::LetIn]
+    after 50 ::forkserver::server::WatchDoor
 }
 
 # The kernel knows who made the socket pair. Where it does not tell, the child does.
@@ -177,7 +185,7 @@ proc forkserver::server::EndIfUnused {} {
     variable children
     variable stopping
     if {[dict size $callers] == 0 && [dict size $children] == 0 && !$stopping} {
-        unix_process::exit 0
+        Leave
     }
 }
 
@@ -301,15 +309,19 @@ proc forkserver::server::verb::fork {link number descriptors script arguments ti
     if {[llength $descriptors] == 0} {
         throw {FORKSERVER READ} "couldn't fork: the request came without a socket"
     }
-    FlushAll
-    set pid [Try FORK {unix_process::fork}]
-    if {$pid == 0} {
-        RunChild $descriptors $script $arguments $title
+    set pid [UseSpare $descriptors $script $arguments $title]
+    if {$pid eq ""} {
+        FlushAll
+        set pid [Try FORK {unix_process::fork}]
+        if {$pid == 0} {
+            RunChild LeaveServer $descriptors $script $arguments $title
+        }
+        WatchChild $pid ChildEnded
     }
-    WatchChild $pid
     dict set children $pid [dict create link $link name $title started [clock milliseconds] \
         waiters {} error {}]
     Reply $link $number $pid
+    MakeSparesLater $::forkserver::server::spareDelayMs
 }
 
 proc forkserver::server::verb::share {link number descriptors} {
@@ -357,6 +369,9 @@ proc forkserver::server::verb::children {link number descriptors} {
 }
 
 proc forkserver::server::verb::eval {link number descriptors script} {
+    # Spares would not have what it changes.
+    DropSpares
+    MakeSparesLater $::forkserver::server::spareDelayMs
     # A script may also end by "return".
     if {[catch {uplevel #0 $script} result failure] == 1} {
         return -options $failure $result
@@ -382,7 +397,7 @@ proc forkserver::server::verb::stop {link number descriptors wait timeout} {
         Reply $link $number ""
     }
     if {$timeout >= 0} {
-        set killTimer [after $timeout [list forkserver::server::KillAll SIGKILL]]
+        set killTimer [after $timeout [list ::forkserver::server::KillAll SIGKILL]]
     }
     AnswerIfNoChild
 }
@@ -437,9 +452,9 @@ proc forkserver::server::KillAll {signal} {
 # ---- the server and its children
 
 # A child whose end nobody would see must not live on unnoticed.
-proc forkserver::server::WatchChild {pid} {
+proc forkserver::server::WatchChild {pid handler} {
     try {
-        ::forkserver::Try PIPE {unix_process::onexit $pid ::forkserver::server::ChildEnded}
+        ::forkserver::Try PIPE {unix_process::onexit $pid ::forkserver::server::$handler}
     } on error {message failure} {
         unix_process::kill $pid SIGKILL
         unix_process::wait $pid
@@ -515,6 +530,7 @@ proc forkserver::server::Leave {} {
     foreach link [dict keys $callers] {
         $link destroy
     }
+    EndSpares
     unix_process::exit 0
 }
 

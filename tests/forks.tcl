@@ -1,7 +1,8 @@
 # Helpers of the suites of forkserver, sourced after helpers.tcl. Index:
 #
 #   withServer VAR SCRIPT ?OPTION VALUE ...?
-#                       SCRIPT with a fork server in VAR, which is stopped at the end
+#                       SCRIPT with a fork server in VAR, which is stopped at the end,
+#                       and has one spare child unless told otherwise
 #   answer FS SCRIPT ?OPTION VALUE ...?
 #                       what SCRIPT returns in a new child, after its end
 #   spawned DICT        the child of "fork" has ended: its status; closes the socket
@@ -12,6 +13,10 @@
 #   serverFiles FS      the same of a fork server
 #   firstFree           the number of the next descriptor
 #   offspring PID       pids of a process's children
+#   spares FS           pids of the children that are forked ahead
+#   withoutSpares FS SCRIPT
+#                       SCRIPT while the fork server has none
+#   strays FS           child processes that it should not have: zombies, for example
 #   alive PID           whether a process runs: it exists and is no zombie
 #   rawConnection FS    a channel to the server, for bytes of any kind
 #   frame MESSAGE ?N?   the bytes of a request with N descriptors
@@ -51,13 +56,34 @@ proc firstFree {} {
 
 # A server that has just started opens its notifier's descriptors first.
 proc serverFiles {fs} {
-    $fs eval {}
-    return [openFiles [$fs pid]]
+    withoutSpares $fs {
+        set files [openFiles [$fs pid]]
+    }
+    return $files
+}
+
+proc spares {fs} {
+    set children [dict keys [$fs children]]
+    return [lmap pid [offspring [$fs pid]] {expr {$pid in $children ? [continue] : $pid}}]
+}
+
+proc withoutSpares {fs script} {
+    set wanted [$fs eval {
+        set was $forkserver::server::wantedSpares
+        set forkserver::server::wantedSpares 0
+        return $was
+    }]
+    pollFor 5000 {[spares $fs] eq {}}
+    try {
+        uplevel 1 $script
+    } finally {
+        $fs eval [list forkserver::server::KeepSpares $wanted]
+    }
 }
 
 proc withServer {varName script args} {
     upvar 1 $varName fs
-    set fs [forkserver::start {*}$args]
+    set fs [forkserver::start -spare 1 {*}$args]
     try {
         uplevel 1 $script
     } finally {
@@ -102,6 +128,16 @@ proc elapsed {script} {
     set began [clock milliseconds]
     uplevel 1 $script
     return [expr {[clock milliseconds] - $began}]
+}
+
+proc strays {fs} {
+    withoutSpares $fs {
+        set children [dict keys [$fs children]]
+        set strays [lmap pid [offspring [$fs pid]] {
+            expr {$pid in $children ? [continue] : $pid}
+        }]
+    }
+    return $strays
 }
 
 proc procStatus {pid name} {
