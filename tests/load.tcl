@@ -72,7 +72,7 @@ set ::loadProgram {
         if {[catch {socket -async 127.0.0.1 $::port} channel]} {
             return refused
         }
-        set timer [after 20000 [list [info coroutine] hung]]
+        set timer [after 60000 [list [info coroutine] hung]]
         chan event $channel writable [list [info coroutine] connected]
         set outcome [yield]
         if {$outcome eq "connected"} {
@@ -327,7 +327,7 @@ proc loadGrows {load {ms 20000}} {
 
 proc stopLoad {load} {
     puts $load stop
-    set counts [lineFrom $load 40000]
+    set counts [lineFrom $load 100000]
     reap $load
     return $counts
 }
