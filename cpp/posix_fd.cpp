@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 namespace uds {
@@ -66,11 +67,22 @@ bool waitFor(int fd, short events, int timeoutMs) {
     }
 }
 
+namespace {
+
+// The limit may have been lowered meanwhile, also by another process.
+bool isFree(int number) {
+    struct rlimit limit {};
+    return number >= 0 && ::getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+           static_cast<rlim_t>(number) < limit.rlim_cur && ::fcntl(number, F_GETFD) < 0;
+}
+
+} // namespace
+
 bool canOpen(int count, int likeFd) {
     // A number that was free the last time is so again when what got it has been
-    // closed since: one cheap call says it, where a probe is opened and closed.
+    // closed since: that is cheaper to see than a probe to open and close.
     thread_local int lastFree = -1;
-    if (count == 1 && lastFree >= 0 && ::fcntl(lastFree, F_GETFD) < 0)
+    if (count == 1 && isFree(lastFree))
         return true;
     const UniqueFd probe(::fcntl(likeFd, F_DUPFD_CLOEXEC, 0));
     const bool enough = probe && (count <= 1 || canOpen(count - 1, likeFd));

@@ -175,6 +175,11 @@ Result<QueuedConnection> dequeue(int queue) {
                             now > record.sentMicros ? now - record.sentMicros : 0};
 }
 
+bool isQueued(int queue) {
+    int bytes = 0;
+    return ::ioctl(queue, FIONREAD, &bytes) == 0 && bytes > 0;
+}
+
 Result<int> queueDepth(int queue) {
     Result<int> charge = chargePerRecord();
     if (!charge)

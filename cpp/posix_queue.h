@@ -34,6 +34,9 @@ Status enqueue(int queue, int connection, const Address &peer, uint64_t id = 0);
 // queue, while this process may open no descriptor.
 Result<QueuedConnection> dequeue(int queue);
 
+// Whether one waits, asked at the receiving end; cheaper than dequeue to find none.
+bool isQueued(int queue);
+
 // Connections that wait, asked at the sending end.
 Result<int> queueDepth(int queue);
 

@@ -161,13 +161,16 @@ void Serving::turn() {
     if (yieldsFirst())
         return;
     const uint64_t until = monotonicMicros() + kTurnMicros;
-    while (takes() && takeOne()) {
-        if (settings_.concurrency > 1) {
-            giveWay();
-            break;
-        }
+    bool more = takes() && takeOne();
+    if (more && settings_.concurrency > 1) {
+        giveWay();
+        more = false;
+    }
+    while (more && takes()) {
         if (monotonicMicros() >= until)
             rest(0); // what the parent has said goes first
+        else
+            more = (tellsEmpty_ || isQueued(settings_.queue)) && takeOne();
     }
     watch();
 }

@@ -116,6 +116,7 @@ oo::class create socketserver::Acceptor {
 
     method add {endpoint channel} {
         lappend listeners [list $endpoint $channel]
+        my Watch
     }
 
     method listeners {} {
