@@ -69,8 +69,7 @@ proc summary {name mode allTurns} {
     return $row
 }
 
-proc measure {mode} {
-    set servers [servers]
+proc measure {servers mode} {
     set turns [bench::turns [dict keys $servers] $::option(-rounds) {
         turn [dict get $servers $way] $mode
     }]
@@ -82,9 +81,10 @@ bench::run $usage $defaults {
         array set option {-rounds 1 -seconds 1}
     }
     bench::need wrk
+    set servers [servers]
     set rows {}
     foreach mode {keep-alive close} {
-        set found [measure $mode]
+        set found [measure $servers $mode]
         lappend rows {*}[dict values $found]
     }
     # With connections that are kept it is the interpreter that is measured.

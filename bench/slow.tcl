@@ -26,10 +26,10 @@ proc ways {} {
         "raw shared" [list $raw shared $workers] \
         "raw reuseport" [list $raw reuseport $workers] \
         "raw round robin" [list $raw roundrobin $workers]]
-    if {[auto_execok node] ne ""} {
+    if {[bench::has node]} {
         dict set ways "Node cluster" [list node [bench::server slow.js] $workers]
     } else {
-        puts "no row for Node cluster: the program node is missing"
+        puts "no rows for Node cluster: there is no node here"
     }
     return $ways
 }
@@ -63,8 +63,7 @@ proc turn {command load seed} {
     return [dict merge {pmax 0 waited50 0 waited99 0 waited999 0 waitedmax 0 late99 0} $seen]
 }
 
-proc measure {load} {
-    set ways [ways]
+proc measure {ways load} {
     set round 0
     set turns [bench::turns [dict keys $ways] $::option(-rounds) {
         turn [dict get $ways $way] $load [expr {[incr round] / [dict size $ways] + 1}]
@@ -113,8 +112,9 @@ bench::run $usage $defaults {
     if {$option(-quick)} {
         array set option {-rounds 1 -seconds 1}
     }
+    set ways [ways]
     foreach load $option(-load) {
-        set rows [measure $load]
+        set rows [measure $ways $load]
         bench::show slow "$option(-workers) workers, load $load, requests of\
             [join $option(-mix) {, }] (milliseconds:weight); milliseconds, medians of\
             $option(-rounds) turns of $option(-seconds) s" {
