@@ -190,17 +190,22 @@ set styles {
     "Node cluster"    {#cc79a7 2   5     3}
 }
 
-# Charts of bars, of the rows that a program shows under its own name: file, program, key
-# of the labels, key of the values, key of the groups or nothing, title, what is measured.
+# Charts of bars: file, program, table, {key value ...} of the rows that are wanted, key of
+# the labels, key of the values, key of the groups or nothing, title, what is measured.
 set barCharts {
-    {spawn spawn way median {} "From the request to the first line of a new process"
-        "milliseconds, median"}
-    {slow slow server waited99 load "How long clients wait, some requests being slow"
+    {passing passing passing {mode flood} way rate batch
+        "Passing descriptors, so many in a message" "descriptors a second"}
+    {channels channels bulk {} way rate job "Blocks in one direction" "MB a second"}
+    {slow slow slow {} server waited99 load "How long clients wait, some requests being slow"
         "milliseconds, 99th percentile"}
-    {idle idle server memory idle "Connections that do nothing" "kB of memory for a connection"}
-    {reload reload server busy {} "Until new workers serve, with clients"
+    {idle idle idle {} server memory idle "Connections that do nothing"
+        "kB of memory for a connection"}
+    {spawn spawn spawn {} way median {} "From the request to the first line of a new process"
         "milliseconds, median"}
-    {http http server rate connections "HTTP, connections kept, or one for each request" "requests a second"}
+    {reload reload reload {} server busy {} "Until new workers serve, with clients"
+        "milliseconds, median"}
+    {http http http {} server rate connections "HTTP, connections kept, or one for each request"
+        "requests a second"}
 }
 
 # Of groups of bars: dark and light in turn.
@@ -314,18 +319,11 @@ set title 'From connect to end of file, [dict get [lindex $rows 0] workers] work
         }]
 }
 
-proc isPositive {value} {
-    return [expr {[string is double -strict $value] && $value > 0}]
-}
-
 # The bars of one group, x being their distance from the labels' places, and the values
 # above them.
 proc barSeries {title colour rows labels labelKey valueKey x} {
     set lines [lmap row $rows {
         set value [dict get $row $valueKey]
-        if {![isPositive $value]} {
-            continue
-        }
         list [expr {[lsearch -exact $labels [dict get $row $labelKey]] + $x}] $value \
             [format [expr {$value < 10 ? "%.2f" : "%.0f"}] $value]
     }]
@@ -334,26 +332,40 @@ proc barSeries {title colour rows labels labelKey valueKey x} {
 }
 
 # Values that are far apart get a logarithmic axis.
-proc barAxis {rows valueKey} {
-    set values [lmap row $rows {
-        expr {[isPositive [dict get $row $valueKey]] ? [dict get $row $valueKey] : [continue]}
-    }]
+proc barAxis {values} {
     set least [tcl::mathfunc::min {*}$values]
     set most [tcl::mathfunc::max {*}$values]
-    if {$most > 50 * $least} {
+    if {$least > 0 && $most > 50 * $least} {
         return "set logscale y\nset yrange \[$least / 3:$most * 3]"
     }
     return "set yrange \[0:$most * 1.1]"
 }
 
-proc barChart {path rows labelKey valueKey groupKey title unit} {
+# The rows that have a value, in thousands when it is large.
+proc barRows {rows valueKey unitName} {
+    upvar 1 $unitName unit
+    set rows [lmap row $rows {
+        expr {[string is double -strict [dict get $row $valueKey]] ? $row : [continue]}
+    }]
+    if {[tcl::mathfunc::max {*}[lmap row $rows {dict get $row $valueKey}]] < 100000} {
+        return $rows
+    }
+    set unit "thousand $unit"
+    return [lmap row $rows {
+        dict replace $row $valueKey [expr {[dict get $row $valueKey] / 1000}]
+    }]
+}
+
+proc barChart {path rows labelKey valueKey groupKey heading unit} {
+    set rows [barRows $rows $valueKey unit]
     set labels [valuesOf $rows $labelKey]
     set groups [expr {$groupKey eq "" ? {{}} : [valuesOf $rows $groupKey]}]
     set count [llength $groups]
     set series {}
     for {set i 0} {$i < $count} {incr i} {
         set group [lindex $groups $i]
-        lappend series {*}[barSeries [string trim "$groupKey $group"] \
+        set title [expr {[string is double $group] ? "$groupKey $group" : $group}]
+        lappend series {*}[barSeries $title \
             [lindex $::barColours [expr {$i % [llength $::barColours]}]] \
             [expr {$groupKey eq "" ? $rows : [selected $rows $groupKey $group]}] \
             $labels $labelKey $valueKey [expr {($i - ($count - 1) / 2.0) * 0.8 / $count}]]
@@ -363,9 +375,9 @@ proc barChart {path rows labelKey valueKey groupKey title unit} {
 set style fill solid
 set xtics ([join $ticks {, }]) rotate by [expr {[llength $labels] > 5 ? -30 : 0}]
 set xrange \[-0.6:[expr {[llength $labels] - 0.4}]]
-[barAxis $rows $valueKey]
+[barAxis [lmap row $rows {dict get $row $valueKey}]]
 set ylabel [quoted $unit]
-set title [quoted $title]
+set title [quoted $heading]
 [expr {$groupKey eq "" ? "set nokey" : ""}]" $series
 }
 
@@ -373,8 +385,8 @@ set title [quoted $title]
 proc charts {all directory} {
     set charts [connectionCharts $all $directory]
     foreach chart $::barCharts {
-        lassign $chart name program labelKey valueKey groupKey title unit
-        set rows [rowsOf $all $program $program]
+        lassign $chart name program table wanted labelKey valueKey groupKey title unit
+        set rows [selected [rowsOf $all $program $table] {*}$wanted]
         if {$rows ne ""} {
             set path [file join $directory $name.svg]
             barChart $path $rows $labelKey $valueKey $groupKey $title $unit
