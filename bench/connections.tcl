@@ -12,7 +12,8 @@ set usage {usage: tclsh bench/connections.tcl ?option value ...?
     -clients L    numbers of clients at a time ({32 256})
     -rounds N     how often each server has its turn (5)
     -seconds S    how long a turn takes (0.4)
-    -warm S       how long the load runs before that, without being counted (0.15)
+    -warm S       how long the load runs before that, without being counted (0.15),
+                  and as long again for each 64 workers
     -servers L    which ones (all); the first is what the others are compared with
     -add L        further ones: {NAME COMMAND ...}; in a command %W stands for the
                   number of workers. It prints "ready PORT PID ...", with the pids of
@@ -147,7 +148,7 @@ proc turn {server workers clients processes {place {{} {}}}} {
     lassign [start $server $workers $serverPrefix] channel port pids
     try {
         if {$::option(-warm) > 0} {
-            load $loadPrefix $port $clients $::option(-warm) 1
+            load $loadPrefix $port $clients [expr {$::option(-warm) * (1 + $workers / 64)}] 1
         }
         set before [usage $pids]
         set load [load $loadPrefix $port $clients $::option(-seconds) $processes]
