@@ -25,6 +25,7 @@
 #   inBackground SCRIPT     forks and runs SCRIPT in the child, globally: its pid, to wait for
 #   withLimit NAME N SCRIPT runs SCRIPT under a lowered resource limit (prlimit)
 #   listening PATH          whether somebody listens on a unix path or an abstract name
+#   freePort ?HOST?         a port of a host, or of all, that is free and likely to stay so
 #   cpuMs PID               processor time that a process has used, in milliseconds
 #   captureBgerrors SCRIPT  runs SCRIPT: {message ...} of background errors meanwhile
 #   startSuite, endSuite    first and last command of every test file: the second
@@ -240,6 +241,21 @@ proc listening {path} {
         }
     }
     return 0
+}
+
+proc freePort {{host ""}} {
+    # Below those that the system gives away by itself, of which other suites take many.
+    set file [open /proc/sys/net/ipv4/ip_local_port_range]
+    set end [expr {max(20000, [lindex [gets $file] 0])}]
+    close $file
+    while {1} {
+        set port [expr {10000 + int(rand() * ($end - 10000))}]
+        set endpoint [expr {$host eq "" ? $port : "$host:$port"}]
+        if {![catch {unix_sockets::listener $endpoint} listener]} {
+            close $listener
+            return $port
+        }
+    }
 }
 
 proc cpuMs {pid} {

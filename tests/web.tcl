@@ -8,7 +8,6 @@
 #                           httpd.tcl was loaded, wherever it is
 #   stopWeb SERVER          stops the pool and its program
 #   addressOf SERVER        where it listens
-#   freePort                a port of `ownAddress` that is free
 #   ownAddress              a loopback address that no other process uses
 #   startLoad HOST PORT COUNT
 #                           clients that send requests, one after the other, each with a
@@ -55,13 +54,6 @@ proc addressOf {server} {
 proc ownAddress {} {
     return 127.[expr {1 + ([pid] >> 16) % 250}].[expr {([pid] >> 8) % 256}].[expr {
         1 + [pid] % 254}]
-}
-
-proc freePort {} {
-    set listener [unix_sockets::listener [ownAddress]:0]
-    set port [lindex [chan configure $listener -sockname] 2]
-    close $listener
-    return $port
 }
 
 proc logOf {name} {
