@@ -176,7 +176,7 @@ proc Summary {totals} {
 
 proc Main {arguments} {
     set usage "?-deadline SECONDS? ?-jobs N? ?PATTERN?"
-    set declared {{deadline.arg 300 "seconds that a suite may take"}}
+    set declared {{deadline.arg 900 "seconds that a suite may take"}}
     lappend declared [list jobs.arg [expr {2 * [Processors]}] "suites at a time"]
     set options [cmdline::getoptions arguments $declared $usage]
     set pattern [expr {[llength $arguments] ? [lindex $arguments 0] : "*"}]
