@@ -29,9 +29,13 @@ constexpr int kScmPidfd = 4; // SCM_PIDFD, newer than Debian 12's headers
 constexpr int kScmPidfd = -1;
 #endif
 
-// Room for the descriptors of one message.
+// What the kernel adds by itself, where somebody has asked for it (SO_PASSCRED,
+// SO_PASSSEC, SO_PASSPIDFD), comes before the descriptors.
+constexpr size_t kExtras = 256;
+
+// Room for the control data of one message.
 struct ControlBuffer {
-    alignas(cmsghdr) char bytes[CMSG_SPACE(kMaxDescriptors * sizeof(int))];
+    alignas(cmsghdr) char bytes[CMSG_SPACE(kMaxDescriptors * sizeof(int)) + kExtras];
 };
 
 void attach(msghdr &message, ControlBuffer &control, const std::vector<int> &descriptors) {
@@ -129,8 +133,7 @@ Result<Message> receiveMessage(int fd, void *buffer, size_t size, int maxDescrip
     raw.msg_iov = &part;
     raw.msg_iovlen = 1;
     raw.msg_control = control.bytes;
-    // CMSG_LEN, not CMSG_SPACE: the padding would hold one descriptor more.
-    raw.msg_controllen = CMSG_LEN(static_cast<size_t>(maxDescriptors) * sizeof(int));
+    raw.msg_controllen = CMSG_SPACE(static_cast<size_t>(maxDescriptors) * sizeof(int)) + kExtras;
     const ssize_t count = receiveOnce(fd, raw, nonBlocking);
     if (count < 0)
         return systemError("recvmsg");
@@ -139,7 +142,11 @@ Result<Message> receiveMessage(int fd, void *buffer, size_t size, int maxDescrip
     if ((raw.msg_flags & MSG_TRUNC) != 0)
         return systemError("recvmsg", EMSGSIZE);
     message.size = static_cast<size_t>(count);
-    message.descriptorsLost = (raw.msg_flags & MSG_CTRUNC) != 0;
+    const auto most = static_cast<size_t>(maxDescriptors);
+    message.descriptorsLost =
+        (raw.msg_flags & MSG_CTRUNC) != 0 || message.descriptors.size() > most;
+    if (message.descriptors.size() > most)
+        message.descriptors.resize(most);
     return message;
 }
 

@@ -1,6 +1,10 @@
 #include "posix_poller.h"
 
 #include <poll.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cerrno>
 
 #if defined(__linux__) && !defined(UDS_PORTABLE)
 #define UDS_EPOLL 1
@@ -12,6 +16,26 @@ namespace uds {
 namespace {
 
 constexpr short kAsked = POLLIN | POLLOUT | POLLPRI;
+constexpr int kPauseMs = 10;
+
+// poll(2) takes no more descriptors than the process may open: a limit that was lowered
+// below what is open already makes it fail at once. Then they are looked at in parts.
+int pollAll(std::vector<pollfd> &polled, int timeoutMs) {
+    const int count = ::poll(polled.data(), polled.size(), timeoutMs);
+    if (count >= 0 || errno != EINVAL)
+        return count;
+    struct rlimit limit {};
+    ::getrlimit(RLIMIT_NOFILE, &limit);
+    int found = 0;
+    for (size_t from = 0; from < polled.size() && limit.rlim_cur > 0;) {
+        const size_t part = std::min<size_t>(limit.rlim_cur, polled.size() - from);
+        found += std::max(0, ::poll(&polled[from], part, 0));
+        from += part;
+    }
+    if (found == 0)
+        ::poll(nullptr, 0, timeoutMs < 0 ? kPauseMs : std::min(kPauseMs, timeoutMs));
+    return found;
+}
 
 } // namespace
 
@@ -74,7 +98,7 @@ std::vector<Poller::Ready> Poller::waitInPoll(int timeoutMs) {
     for (auto &[fd, each] : watches_)
         polled.push_back({fd, each.events, 0});
     std::vector<Ready> ready;
-    if (::poll(polled.data(), polled.size(), timeoutMs) <= 0)
+    if (pollAll(polled, timeoutMs) <= 0)
         return ready;
     for (const pollfd &each : polled)
         if ((each.revents & POLLNVAL) != 0)

@@ -14,6 +14,8 @@ namespace {
 
 constexpr int kLongestLookMs = 50;
 constexpr int kSweepMs = 250;
+// Looked at in one sweep: ten thousands of idle connections are not to cost anything.
+constexpr size_t kSweepMost = 256;
 
 // A file as fstat knows it.
 struct FileId {
@@ -122,16 +124,24 @@ void ChannelTracking::onSweep(void *tracking) {
 
 // Neither registered here any more nor open anywhere in this process: a channel
 // that has moved to another thread has its descriptor still.
-std::vector<ChannelTracking::Tracked *> ChannelTracking::ended() const {
+// Goes on behind those that it looked at the last time.
+std::vector<ChannelTracking::Tracked *> ChannelTracking::ended() {
     std::vector<Tracked *> found;
     const Tcl_InterpState state = Tcl_SaveInterpState(interp_, TCL_OK);
     {
         const std::lock_guard<std::mutex> lock(numbers_->mutex);
-        for (const auto &[number, tracked] : numbers_->open)
+        const auto &open = numbers_->open;
+        auto next = open.upper_bound(swept_);
+        for (size_t left = std::min(kSweepMost, open.size()); left > 0; --left, ++next) {
+            if (next == open.end())
+                next = open.begin();
+            Tracked *tracked = next->second;
+            swept_ = next->first;
             if (tracked->channel &&
                 Tcl_GetChannel(interp_, tracked->name.c_str(), nullptr) != tracked->channel &&
                 !(fileId(tracked->fd) == tracked->file))
                 found.push_back(tracked);
+        }
     }
     Tcl_RestoreInterpState(interp_, state);
     return found;

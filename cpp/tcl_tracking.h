@@ -44,10 +44,11 @@ private:
     static void onTimer(void *tracked);
     static void onSweep(void *tracking);
     static void finish(Tracked *tracked);
-    std::vector<Tracked *> ended() const;
+    std::vector<Tracked *> ended();
 
     Tcl_Interp *interp_;
     Tcl_TimerToken sweep_ = nullptr;
+    int swept_ = -1; // the number up to which the last sweep looked
     std::shared_ptr<Numbers> numbers_ = std::make_shared<Numbers>();
     int next_ = 0;
 };

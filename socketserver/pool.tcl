@@ -57,16 +57,16 @@ oo::class create socketserver::pool {
         renewalCode answers lastAnswer calls
 
     constructor {args} {
-        set given [::socketserver::options::Merge [dict create] $args]
-        set options [dict merge [::socketserver::options::Defaults] $given]
         set owner [pid]
         set state new
+        set timers [dict create]
+        set given [::socketserver::options::Merge [dict create] $args]
+        set options [dict merge [::socketserver::options::Defaults] $given]
         set failure {}
         set control ""
         set health ""
         set predecessor ""
         set successor {}
-        set timers [dict create]
         set answers [dict create]
         set lastAnswer 0
         set calls 0

@@ -41,6 +41,8 @@ namespace eval socketserver {
 
     # Milliseconds between attempts while the system has nothing to give.
     variable retryMs 100
+    # {pid life keeper} of OpenLife.
+    variable lifeline {}
 
     namespace ensemble create -command ::socketserver::socket -map {
         server       ::socketserver::Server
@@ -222,12 +224,17 @@ proc socketserver::OpenQueue {options} {
         acceptor $acceptor owner [pid] watcher 0 watched 0 troubled 0 handlers {}]
 }
 
-# Returns {life keeper}. Where there is no pidfd, the end of a pipe tells.
+# Returns {life keeper}. Where there is no pidfd, the end of a pipe tells, which this
+# process keeps as long as it lives.
 proc socketserver::OpenLife {} {
+    variable lifeline
     try {
         return [list [unix_process::pidfd [pid]] {}]
     } trap {POSIX ENOSYS} {} {
-        return [chan pipe]
+        if {[lindex $lifeline 0] != [pid]} {
+            set lifeline [list [pid] {*}[chan pipe]]
+        }
+        return [lrange $lifeline 1 2]
     }
 }
 
@@ -245,8 +252,10 @@ proc socketserver::ReleaseWhenEmpty {port} {
         return
     }
     $state(acceptor) destroy
-    foreach channel [list $state(sender) $state(receiver) $state(life) $state(keeper)] {
-        catch {close $channel}
+    close $state(sender)
+    close $state(receiver)
+    if {$state(keeper) eq ""} {
+        close $state(life)
     }
     unset state
     set ports [lsearch -all -inline -not -exact $ports $port]
@@ -273,7 +282,7 @@ proc socketserver::BecomeWorker {} {
             array set state {handlers {} watched 0}
             catch {chan event $state(receiver) readable {}} ;# a fork server has closed it
             if {$state(keeper) ni {{} closed}} {
-                close $state(keeper)
+                catch {close $state(keeper)} ;# ports share it
                 set state(keeper) closed
             }
         }
