@@ -5,6 +5,8 @@ peer_fds.py send-each N       the same, one in a message, data "0", "1", ...
 peer_fds.py send-long SIZE    one descriptor with SIZE bytes of data
 peer_fds.py send-udp          a UDP socket
 peer_fds.py receive N         receives up to N on its stdin and tells what they hold
+peer_fds.py credentials 1     has the kernel add the sender's credentials to what its
+                              stdin receives
 peer_fds.py exec-with-fd ...  runs a program with an inheritable descriptor, whose
                               number is the last argument
 """
@@ -49,6 +51,10 @@ def receive(count):
     print(data.decode(), *texts, sep="|")
 
 
+def credentials(switch):
+    carrier().setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, switch)
+
+
 def carrier():
     return socket.socket(fileno=os.dup(0))
 
@@ -61,7 +67,8 @@ def main(verb, *words):
     elif verb == "send-udp":
         send_udp()
     else:
-        verbs = {"send": send, "send-each": send_each, "send-long": send_long, "receive": receive}
+        verbs = {"send": send, "send-each": send_each, "send-long": send_long,
+                 "receive": receive, "credentials": credentials}
         verbs[verb](int(words[0]))
 
 
