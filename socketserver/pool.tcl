@@ -57,12 +57,13 @@ oo::class create socketserver::pool {
         renewalCode answers lastAnswer calls
 
     constructor {args} {
-        set owner [pid]
-        set state new
-        set timers [dict create]
+        set owner "" ;# there is nothing to end yet
         set given [::socketserver::options::Merge [dict create] $args]
         set options [dict merge [::socketserver::options::Defaults] $given]
         set failure {}
+        set owner [pid]
+        set state new
+        set timers [dict create]
         set control ""
         set health ""
         set predecessor ""
