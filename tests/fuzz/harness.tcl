@@ -17,7 +17,8 @@
 #   fuzz::frame MESSAGE ?N?
 #                       the bytes of a message with N descriptors, see forkserver/link.tcl
 #   fuzz::handles N     so many channels of different kinds, always the same
-#   fuzz::grown PID     memory (KiB) and open files of a process: {rss files}
+#   fuzz::unchanged PID the process has no more open files than at the first call, and not
+#                       much more memory
 
 set fuzzArguments $argv
 set argv {} ;# or tcltest would take them for its own
@@ -41,7 +42,7 @@ namespace eval fuzz {
 proc fuzz::run {inputs words tryCmd {checkCmd {}} {every 100}} {
     variable name
     variable option
-    variable seeds $inputs
+    variable seeds [list {*}$inputs {*}[Kept]]
     variable tokens [list {*}$words {*}[CommonTokens]]
     array set option $::fuzzArguments
     set ended 0
@@ -57,15 +58,14 @@ proc fuzz::run {inputs words tryCmd {checkCmd {}} {every 100}} {
     exit $ended
 }
 
+# The seeds as they are come first.
 proc fuzz::RunAll {tryCmd checkCmd every} {
     variable name
     variable option
-    variable seeds
     variable case
     set deadline [expr {[clock milliseconds] + 1000 * $option(-seconds)}]
     set told [clock seconds]
     for {set case 0} {[clock milliseconds] < $deadline} {incr case} {
-        # The seeds as they are come first: for them all should be well, too.
         set last [expr {$case % $every == $every - 1}]
         if {[Try [Make $case] $tryCmd [expr {$last ? $checkCmd : ""}]]} {
             return 1
@@ -129,11 +129,28 @@ proc fuzz::Load {path} {
     set file [open $path rb]
     set bytes [read $file]
     close $file
+    return [Decode $bytes]
+}
+
+proc fuzz::Decode {bytes} {
     set input {}
     for {set at 0} {[binary scan $bytes @${at}cuIu kind size] == 2} {incr at [expr {5 + $size}]} {
         lappend input $kind [string range $bytes $at+5 [expr {$at + 4 + $size}]]
     }
     return $input
+}
+
+# Inputs that found something once: corpus/NAME.txt, one a line, in base64.
+proc fuzz::Kept {} {
+    variable name
+    set path [file join $::projectRoot tests fuzz corpus $name.txt]
+    if {![file exists $path]} {
+        return {}
+    }
+    set file [open $path]
+    set lines [split [string trim [read $file]] \n]
+    close $file
+    return [lmap line $lines {Decode [binary decode base64 $line]}]
 }
 
 # ---- making inputs -------------------------------------------------------------------
@@ -240,8 +257,9 @@ proc fuzz::frame {message {count 0}} {
 proc fuzz::handles {count} {
     variable kinds
     if {![info exists kinds]} {
-        set kinds [list [open /dev/null] [open /dev/null w] {*}[unix_sockets::pair] {*}[chan pipe] \
-            [unix_sockets::listener [tempPath handle]]]
+        set path [tempPath handle]
+        set kinds [list [open $path w] [open $path] {*}[unix_sockets::pair] {*}[chan pipe] \
+            [unix_sockets::listener $path.socket]]
     }
     for {set i 0} {$i < $count} {incr i} {
         lappend handles [lindex $kinds [expr {$i % [llength $kinds]}]]
@@ -249,7 +267,20 @@ proc fuzz::handles {count} {
     return $handles
 }
 
-proc fuzz::grown {pid} {
+# Callers that have gone are noticed in their turn.
+proc fuzz::unchanged {pid} {
+    variable first
+    lassign [Held $pid] rss files
+    if {![info exists first($pid)]} {
+        set first($pid) [list $rss $files]
+        return
+    }
+    lassign $first($pid) firstRss firstFiles
+    waitFor 10000 {[lindex [fuzz::Held $pid] 1] <= $firstFiles}
+    require [expr {$rss < $firstRss + 80000}] "memory does not grow: $firstRss to $rss KiB"
+}
+
+proc fuzz::Held {pid} {
     set file [open /proc/$pid/status]
     regexp {VmRSS:\s+(\d+)} [read $file] -> rss
     close $file
