@@ -119,11 +119,13 @@ Status openOutput(UniqueFd &fd, const std::string &path) {
 // ---- pid file ----------------------------------------------------------------
 
 // What the file says: a pid, 0 if it is empty, -1 for something else.
-pid_t pidIn(int fd) {
+Result<pid_t> pidIn(int fd) {
     char bytes[32] = {};
-    const ssize_t count = ::pread(fd, bytes, sizeof bytes - 1, 0);
-    const bool isWhole = count >= 0 && count < static_cast<ssize_t>(sizeof bytes - 1);
-    if (!isWhole || std::strlen(bytes) != static_cast<size_t>(count))
+    const ssize_t count = retry([&] { return ::pread(fd, bytes, sizeof bytes - 1, 0); });
+    if (count < 0)
+        return systemError("pread");
+    if (count == static_cast<ssize_t>(sizeof bytes - 1) ||
+        std::strlen(bytes) != static_cast<size_t>(count))
         return -1;
     char *end = bytes;
     const long number = std::strtol(bytes, &end, 10);
@@ -136,12 +138,19 @@ bool isAlive(pid_t pid) {
     return pid > 0 && (::kill(pid, 0) == 0 || errno == EPERM);
 }
 
-// The path may have been given to another file since it was opened.
-bool isAt(int fd, const char *path) {
+// The path may have been given to another file since it was opened, or to none.
+Result<bool> hasPath(int fd, const char *path) {
     struct stat open {};
     struct stat named {};
-    return ::fstat(fd, &open) == 0 && ::lstat(path, &named) == 0 && open.st_dev == named.st_dev &&
-           open.st_ino == named.st_ino;
+    const bool isNamed = ::lstat(path, &named) == 0;
+    if ((!isNamed && errno != ENOENT) || ::fstat(fd, &open) < 0)
+        return systemError("couldn't look at \"" + std::string(path) + "\"");
+    return isNamed && open.st_dev == named.st_dev && open.st_ino == named.st_ino;
+}
+
+bool isAt(int fd, const char *path) {
+    const Result<bool> is = hasPath(fd, path);
+    return is && is.value();
 }
 
 // A path given by mistake must not cost somebody's file.
@@ -149,10 +158,13 @@ Status clearPidFile(const PidLock &lock) {
     struct stat info {};
     if (::fstat(lock.fd.get(), &info) < 0)
         return systemError("couldn't read \"" + lock.path + "\"");
-    if (!S_ISREG(info.st_mode) || pidIn(lock.fd.get()) < 0)
+    const Result<pid_t> pid = S_ISREG(info.st_mode) ? pidIn(lock.fd.get()) : -1;
+    if (!pid)
+        return systemError("couldn't read \"" + lock.path + "\"", pid.error().code);
+    if (pid.value() < 0)
         return processError("PIDFILE", "couldn't use \"" + lock.path + "\" as a pid file",
                             "it holds something else", lock.path);
-    if (::ftruncate(lock.fd.get(), 0) < 0)
+    if (retry([&] { return ::ftruncate(lock.fd.get(), 0); }) < 0)
         return systemError("couldn't write \"" + lock.path + "\"");
     return Nothing{};
 }
@@ -166,21 +178,20 @@ Error alreadyHeld(const std::string &path) {
 // True: locked. False: somebody else has it, and `holder` is their pid or 0.
 Result<bool> tryLock(PidLock &lock, pid_t &holder) {
     const int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
-    for (;;) {
-        Result<UniqueFd> opened = openFile(lock.path, flags, 0644);
-        if (!opened)
-            return opened.error();
-        lock.fd = std::move(opened.value());
-        if (::flock(lock.fd.get(), LOCK_EX | LOCK_NB) < 0) {
-            if (!isWouldBlock(errno))
-                return systemError("couldn't lock \"" + lock.path + "\"");
-            const pid_t pid = pidIn(lock.fd.get());
-            holder = isAlive(pid) ? pid : 0;
-            return false;
-        }
-        if (isAt(lock.fd.get(), lock.path.c_str()))
-            break;
+    Result<UniqueFd> opened = openFile(lock.path, flags, 0644);
+    if (!opened)
+        return opened.error();
+    lock.fd = std::move(opened.value());
+    if (retry([&] { return ::flock(lock.fd.get(), LOCK_EX | LOCK_NB); }) < 0) {
+        if (!isWouldBlock(errno))
+            return systemError("couldn't lock \"" + lock.path + "\"");
+        const Result<pid_t> pid = pidIn(lock.fd.get());
+        holder = pid && isAlive(pid.value()) ? pid.value() : 0;
+        return false;
     }
+    const Result<bool> isStill = hasPath(lock.fd.get(), lock.path.c_str());
+    if (!isStill || !isStill.value()) // the last holder has removed it meanwhile
+        return isStill;
     Status cleared = clearPidFile(lock);
     if (!cleared)
         return cleared.error();
@@ -207,9 +218,14 @@ Result<std::optional<pid_t>> lockPidFile(PidLock &lock) {
 // Into an empty file.
 Status writePid(int fd, const std::string &path) {
     const std::string line = std::to_string(::getpid()) + "\n";
-    const ssize_t count = retry([&] { return ::pwrite(fd, line.data(), line.size(), 0); });
-    if (count != static_cast<ssize_t>(line.size()))
-        return systemError("couldn't write \"" + path + "\"", count < 0 ? errno : ENOSPC);
+    for (size_t done = 0; done < line.size();) {
+        const ssize_t count = retry([&] {
+            return ::pwrite(fd, line.data() + done, line.size() - done, static_cast<off_t>(done));
+        });
+        if (count <= 0)
+            return systemError("couldn't write \"" + path + "\"", count < 0 ? errno : ENOSPC);
+        done += static_cast<size_t>(count);
+    }
     return Nothing{};
 }
 
@@ -434,10 +450,13 @@ Status holdPidFile(PidLock &lock) {
     const std::string what = "couldn't take over \"" + lock.path + "\"";
     if (lockFd >= 0)
         return alreadyHeld(lock.path);
-    if (!isAt(lock.fd.get(), lock.path.c_str()))
+    const Result<bool> isStill = hasPath(lock.fd.get(), lock.path.c_str());
+    if (!isStill)
+        return isStill.error();
+    if (!isStill.value())
         return processError("PIDFILE", what, "it is another file", lock.path);
     // Has it already if the descriptor is a copy of the daemon's.
-    if (::flock(lock.fd.get(), LOCK_EX | LOCK_NB) < 0)
+    if (retry([&] { return ::flock(lock.fd.get(), LOCK_EX | LOCK_NB); }) < 0)
         return systemError(what);
     Status status = setCloseOnExec(lock.fd.get());
     if (status)
@@ -448,7 +467,7 @@ Status holdPidFile(PidLock &lock) {
 Status ownPidFile() {
     if (lockFd < 0)
         return processError("PIDFILE", "couldn't own a pid file", "this process holds none", "");
-    if (::ftruncate(lockFd, 0) < 0)
+    if (retry([] { return ::ftruncate(lockFd, 0); }) < 0)
         return systemError("couldn't write \"" + std::string(lockPath) + "\"");
     lockOwner = ::getpid();
     return writePid(lockFd, lockPath);

@@ -56,14 +56,17 @@ bool isOutOfDescriptors(int code) {
 }
 
 bool waitFor(int fd, short events, int timeoutMs) {
+    constexpr useconds_t kPauseUs = 1000;
     const auto deadline = deadlineIn(timeoutMs);
     for (;;) {
         pollfd poller{fd, events, 0};
         const int ready = ::poll(&poller, 1, remainingMs(deadline));
         if (ready > 0)
             return true;
-        if (ready == 0 || errno != EINTR)
+        if (ready == 0)
             return false;
+        if (errno != EINTR)
+            ::usleep(kPauseUs); // no memory: no answer, and not the end of the time either
     }
 }
 

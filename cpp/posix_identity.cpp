@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <optional>
 #include <sstream>
 
@@ -203,7 +204,7 @@ bool mayChangeIds() {
     __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
     __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {};
     if (::syscall(SYS_capget, &header, sets) < 0)
-        return false;
+        return true; // who cannot tell does not promise
     return (sets[0].permitted & (1U << CAP_SETUID | 1U << CAP_SETGID)) != 0;
 #else
     return false;
@@ -299,6 +300,30 @@ Status becomeUser(const Identity &identity) {
     return verify(identity, before);
 }
 
+#ifdef UDS_LINUX_IDENTITY
+
+namespace {
+
+Result<std::string> readAll(const char *path) {
+    std::string bytes;
+    const UniqueFd fd(retry([&] { return ::open(path, O_RDONLY | O_CLOEXEC); }));
+    if (!fd)
+        return systemError("open");
+    char part[4096];
+    for (;;) {
+        const ssize_t count = retry([&] { return ::read(fd.get(), part, sizeof part); });
+        if (count < 0)
+            return systemError("read");
+        if (count == 0)
+            return bytes;
+        bytes.append(part, static_cast<size_t>(count));
+    }
+}
+
+} // namespace
+
+#endif
+
 // ---- umask -------------------------------------------------------------------
 
 mode_t setUmask(mode_t mask) {
@@ -309,11 +334,9 @@ mode_t setUmask(mode_t mask) {
 // with the wrong permissions.
 mode_t currentUmask() {
 #ifdef UDS_LINUX_IDENTITY
-    char bytes[1024] = {};
-    const UniqueFd fd(::open("/proc/self/status", O_RDONLY | O_CLOEXEC));
-    if (fd && ::read(fd.get(), bytes, sizeof bytes - 1) > 0)
-        if (const char *line = std::strstr(bytes, "\nUmask:"))
-            return static_cast<mode_t>(std::strtol(line + 7, nullptr, 8));
+    const Result<std::string> status = readAll("/proc/self/status");
+    if (const char *line = status ? std::strstr(status.value().c_str(), "\nUmask:") : nullptr)
+        return static_cast<mode_t>(std::strtol(line + 7, nullptr, 8));
 #endif
     const mode_t mask = ::umask(077);
     ::umask(mask);
@@ -373,25 +396,16 @@ struct TitleArea {
     char *end = nullptr;
 };
 
-std::string readAll(const char *path) {
-    std::string bytes;
-    const UniqueFd fd(::open(path, O_RDONLY | O_CLOEXEC));
-    char part[4096];
-    for (;;) {
-        const ssize_t count = retry([&] { return ::read(fd.get(), part, sizeof part); });
-        if (count <= 0)
-            return bytes;
-        bytes.append(part, static_cast<size_t>(count));
-    }
-}
-
 // proc(5): fields 48 to 51 of stat; the third follows the name in brackets.
-TitleArea findTitleArea() {
-    const std::string stat = readAll("/proc/self/stat");
-    const size_t name = stat.rfind(')');
-    if (name == stat.npos)
-        return {};
-    std::istringstream fields(stat.substr(name + 1));
+Result<TitleArea> findTitleArea() {
+    const Error none = systemError("stat", ENOSYS);
+    const Result<std::string> stat = readAll("/proc/self/stat");
+    if (!stat)
+        return stat.error();
+    const size_t name = stat.value().rfind(')');
+    if (name == std::string::npos)
+        return none;
+    std::istringstream fields(stat.value().substr(name + 1));
     std::string skipped;
     for (int i = 3; i < 48; ++i)
         fields >> skipped;
@@ -400,11 +414,11 @@ TitleArea findTitleArea() {
         fields >> each;
     const auto [start, argumentsEnd, environmentStart, environmentEnd] = at;
     if (!fields || start == 0 || argumentsEnd <= start)
-        return {};
+        return none;
     const bool follows = environmentStart == argumentsEnd && environmentEnd >= environmentStart;
     const uintptr_t end = follows ? environmentEnd : argumentsEnd;
-    return {reinterpret_cast<char *>(start), reinterpret_cast<char *>(argumentsEnd),
-            reinterpret_cast<char *>(end)};
+    return TitleArea{reinterpret_cast<char *>(start), reinterpret_cast<char *>(argumentsEnd),
+                     reinterpret_cast<char *>(end)};
 }
 
 // Gives a string of the area its place in a copy of the area.
@@ -426,14 +440,18 @@ void moveStrings(const TitleArea &area) {
 }
 
 // Found once; the area stays where it is, also in forked children.
-const TitleArea &titleArea() {
-    static const TitleArea area = [] {
-        const TitleArea found = findTitleArea();
-        if (found.start)
-            moveStrings(found);
-        return found;
-    }();
-    return area;
+Result<TitleArea> titleArea() {
+    static std::mutex mutex;
+    static TitleArea known;
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (known.start)
+        return known;
+    const Result<TitleArea> found = findTitleArea();
+    if (found) {
+        known = found.value();
+        moveStrings(known);
+    }
+    return found;
 }
 
 constexpr size_t kMostTitle = 4095; // the kernel shows one page
@@ -442,9 +460,10 @@ constexpr size_t kMostName = 15;    // TASK_COMM_LEN
 } // namespace
 
 Status setTitle(const std::string &title) {
-    const TitleArea &area = titleArea();
-    if (!area.start)
-        return systemError("couldn't set the title", ENOSYS);
+    const Result<TitleArea> found = titleArea();
+    if (!found)
+        return systemError("couldn't set the title", found.error().code);
+    const TitleArea &area = found.value();
     const size_t size = static_cast<size_t>(area.end - area.start);
     const std::string shown = cutUtf8(title, std::min(size - 1, kMostTitle));
     std::memset(area.start, 0, size);
@@ -457,9 +476,10 @@ Status setTitle(const std::string &title) {
 }
 
 Result<std::string> currentTitle() {
-    std::string line = readAll("/proc/self/cmdline");
-    if (line.empty())
-        return systemError("couldn't read the title", ENOSYS);
+    const Result<std::string> read = readAll("/proc/self/cmdline");
+    if (!read || read.value().empty())
+        return systemError("couldn't read the title", read ? ENOSYS : read.error().code);
+    std::string line = read.value();
     line.resize(line.find_last_not_of('\0') + 1);
     std::replace(line.begin(), line.end(), '\0', ' ');
     return line;

@@ -143,11 +143,12 @@ std::string changeableByOthers() {
 }
 
 Status redirectOutput(const std::string &path) {
-    const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
+    const int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC;
+    const UniqueFd file(retry([&] { return ::open(path.c_str(), flags, 0666); }));
     if (!file)
         return systemError("open");
     for (int standard : {STDOUT_FILENO, STDERR_FILENO})
-        if (::dup2(file.get(), standard) < 0)
+        if (retry([&] { return ::dup2(file.get(), standard); }) < 0)
             return systemError("dup2");
     return Nothing{};
 }

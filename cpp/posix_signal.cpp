@@ -51,7 +51,8 @@ extern "C" void writeSignal(int signal) {
     const int saved = errno;
     const unsigned char number = static_cast<unsigned char>(signal);
     const int target = targets[signal].load();
-    if (target > 0 && !pending[signal].exchange(true) && ::write(target - 1, &number, 1) < 0)
+    if (target > 0 && !pending[signal].exchange(true) &&
+        retry([&] { return ::write(target - 1, &number, 1); }) < 0)
         pending[signal] = false;
     errno = saved;
 }

@@ -63,9 +63,11 @@ struct Limit {
 
 // The sockets' own numbers tell whether a descriptor has been given to another
 // one meanwhile.
-ino_t socketNumber(int fd) {
+Result<ino_t> socketNumber(int fd) {
     struct stat info {};
-    return ::fstat(fd, &info) == 0 ? info.st_ino : 0;
+    if (::fstat(fd, &info) < 0)
+        return systemError("fstat");
+    return info.st_ino;
 }
 
 // One for the process, in the thread that has used it first. The handler runs in
@@ -83,8 +85,16 @@ Watch &watch() {
     return only;
 }
 
+// Async-signal-safe. What cannot be asked is taken for what it was.
+bool isOver(const Limit &limit, int fd) {
+    struct stat info {};
+    if (limit.ms == 0)
+        return true;
+    return ::fstat(fd, &info) == 0 ? info.st_ino != limit.socket : errno == EBADF;
+}
+
 std::optional<int> silentOf(const Limit &limit, int fd) {
-    if (limit.ms == 0 || socketNumber(fd) != limit.socket)
+    if (isOver(limit, fd))
         return std::nullopt;
     const std::optional<int> silent = tcpSilentMs(fd);
     const uint64_t limited = nowMs() - limit.since;
@@ -119,13 +129,17 @@ extern "C" void endSilentOnes(int) {
     for (size_t i = 0; i < current.limits.size(); ++i) {
         Limit &limit = current.limits[i];
         const int fd = static_cast<int>(i);
-        const std::optional<int> silent = silentOf(limit, fd);
-        if (silent && *silent >= limit.ms)
-            ::shutdown(fd, SHUT_RDWR);
-        if (!silent || *silent >= limit.ms)
+        if (isOver(limit, fd)) {
             limit.ms = 0;
-        else
-            pause = std::min(pause, pauseFor(limit, *silent));
+            continue;
+        }
+        const int silent = silentOf(limit, fd).value_or(0);
+        if (silent >= limit.ms) {
+            ::shutdown(fd, SHUT_RDWR);
+            limit.ms = 0;
+        } else {
+            pause = std::min(pause, pauseFor(limit, silent));
+        }
     }
     if (pause < INT_MAX)
         arm(current, pause);
@@ -187,13 +201,16 @@ Status limitSilence(int fd, int ms) {
     if (::setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms) < 0)
         return systemError("setsockopt");
     Watch &current = watch();
+    const Result<ino_t> socket = socketNumber(fd);
+    if (!socket)
+        return socket.error();
     if (!isReady(current))
         return limitCalls(fd, ms);
     const SignalBlock block(current.signal);
     const auto index = static_cast<size_t>(fd);
     if (current.limits.size() <= index)
         current.limits.resize(index + 1);
-    current.limits[index] = {ms, socketNumber(fd), nowMs()};
+    current.limits[index] = {ms, socket.value(), nowMs()};
     if (ms > 0 && !isArmedWithin(current, ms))
         arm(current, ms);
     return Nothing{};

@@ -31,8 +31,10 @@ int option(int fd, int level, int name, int fallback) {
     return ::getsockopt(fd, level, name, &value, &length) < 0 ? fallback : value;
 }
 
-void setOption(int fd, int level, int name, int value) {
-    ::setsockopt(fd, level, name, &value, sizeof value);
+Status setOption(int fd, int level, int name, int value) {
+    if (::setsockopt(fd, level, name, &value, sizeof value) < 0)
+        return systemError("setsockopt");
+    return Nothing{};
 }
 
 // What a new socket needs where the system cannot give it atomically.
@@ -40,7 +42,7 @@ void prepare(int fd) {
     if (kCloseOnExec == 0)
         ::fcntl(fd, F_SETFD, FD_CLOEXEC);
 #ifdef SO_NOSIGPIPE
-    setOption(fd, SOL_SOCKET, SO_NOSIGPIPE, 1);
+    static_cast<void>(setOption(fd, SOL_SOCKET, SO_NOSIGPIPE, 1));
 #endif
 }
 
@@ -59,6 +61,27 @@ int rawAccept(int listener, Address &peer) {
 #endif
 }
 
+// accept(2): a connection that ended before it was accepted, or whose network failed.
+// Others may wait behind it.
+bool hasPassed(int code) {
+    switch (code) {
+    case EINTR:
+    case ECONNABORTED:
+    case EPROTO:
+    case ENETDOWN:
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+#ifdef ENONET
+    case ENONET:
+#endif
+        return true;
+    default:
+        return false;
+    }
+}
+
 void setPort(Address &address, int port) {
     if (address.family() == AF_INET)
         reinterpret_cast<sockaddr_in &>(address.storage).sin_port = htons(port);
@@ -66,18 +89,25 @@ void setPort(Address &address, int port) {
         reinterpret_cast<sockaddr_in6 &>(address.storage).sin6_port = htons(port);
 }
 
+// What bind would answer without them, "address already in use", explained nothing.
+Status prepareToListen(int fd, const Address &address, bool reusePort) {
+    Status status = setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (status && reusePort)
+        status = setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    // IPv4 has a socket of its own, so that its clients keep their plain
+    // addresses in -peername.
+    if (status && address.family() == AF_INET6)
+        status = setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    return status;
+}
+
 Result<UniqueFd> listenOne(const Address &address, int backlog, bool reusePort) {
     Result<UniqueFd> fd = openSocket(address.family(), SOCK_STREAM);
     if (!fd)
         return fd;
     const int raw = fd.value().get();
-    setOption(raw, SOL_SOCKET, SO_REUSEADDR, 1);
-    if (reusePort)
-        setOption(raw, SOL_SOCKET, SO_REUSEPORT, 1);
-    // IPv4 has a socket of its own, so that its clients keep their plain
-    // addresses in -peername.
-    if (address.family() == AF_INET6)
-        setOption(raw, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    if (Status prepared = prepareToListen(raw, address, reusePort); !prepared)
+        return prepared.error();
     if (::bind(raw, address.get(), address.length) < 0)
         return systemError("bind");
     if (::listen(raw, backlog) < 0)
@@ -106,8 +136,10 @@ Result<std::vector<UniqueFd>> listenAll(std::vector<Address> &addresses, int bac
             continue;
         }
         Result<Address> bound = localAddress(fd.value().get());
+        if (!bound)
+            return bound.error(); // each address would get a port of its own
         for (Address &other : addresses)
-            if (bound && other.port() == 0)
+            if (other.port() == 0)
                 setPort(other, bound.value().port());
         fds.push_back(std::move(fd.value()));
     }
@@ -203,15 +235,19 @@ Result<Accepted> acceptFrom(int listener) {
 #endif
             return accepted;
         }
-        if (errno != EINTR && errno != ECONNABORTED && errno != EPROTO)
+        if (!hasPassed(errno))
             return systemError("accept");
     }
 }
 
 void refuse(UniqueFd connection, const void *bytes, size_t size) {
     const int fd = connection.get();
-    if (size > 0)
-        static_cast<void>(sendBytes(fd, bytes, size, true));
+    const char *at = static_cast<const char *>(bytes);
+    for (Result<size_t> sent = size_t{0}; sent && size > 0;) {
+        sent = sendBytes(fd, at, size, true);
+        at += sent ? sent.value() : 0;
+        size -= sent ? sent.value() : 0;
+    }
     static_cast<void>(shutDown(fd, SHUT_WR));
     char unread[4096];
     for (int i = 0; i < 16; ++i) {

@@ -38,7 +38,7 @@ Status refuseIfAnswered(const Address &address, const std::string &path) {
 Status makePlace(const Address &address, const std::string &path, Replace replace) {
     struct stat existing;
     if (::lstat(path.c_str(), &existing) < 0)
-        return Nothing{}; // what else is wrong with the path, bind tells
+        return errno == ENOENT ? Nothing{} : Status(systemError("bind"));
     if (replace == Replace::Never)
         return refused("EXISTS", path, "file already exists");
     if (replace != Replace::Any && !S_ISSOCK(existing.st_mode))
