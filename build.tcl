@@ -402,6 +402,27 @@ proc FuzzProgram {copy name seconds} {
     return [Findings $reports]
 }
 
+# ---- faults ----------------------------------------------------------------------
+
+# What makes system calls fail, see tests/faults/inject.cpp.
+proc BuildInjector {} {
+    set source [file join $::root tests faults inject.cpp]
+    set target [file join $::root build faults tcl$::major inject[info sharedlibextension]]
+    if {![UpToDate $target [list $source]]} {
+        file mkdir [file dirname $target]
+        exec -ignorestderr {*}[Tool g++] -std=c++17 -O1 -g -Wall -Wno-ignored-attributes -shared -fPIC \
+            -I[IncludeDirectory] -o $target.[pid] $source
+        file rename -force $target.[pid] $target
+    }
+    return $target
+}
+
+proc Faults {pattern} {
+    Build
+    set program [file join $::root tests faults.tcl]
+    return [CountsOf [Stream [list [info nameofexecutable] $program [BuildInjector] $pattern]]]
+}
+
 # ---- Tcl 9 -----------------------------------------------------------------------
 
 # Debian 12 has no Tcl 9, so the suites run in a Debian 13 that debootstrap puts
@@ -898,6 +919,10 @@ verb test-tcl-events {{pattern *}} "?PATTERN?" "Tcl's own event tests on our not
     Build
     set command [list [info nameofexecutable] [file join $::root tests tcl_events.tcl] $pattern]
     Conclude test-tcl-events [CountsOf [Stream $command]]
+}
+
+verb faults {{pattern *}} "?PATTERN?" "each system call fails in turn, see doc/reliability.md" {
+    Conclude faults [Faults $pattern]
 }
 
 verb fuzz {{seconds 60}} "?SECONDS?" "runs each fuzz target for so long, see doc/fuzzing.md" {
