@@ -105,7 +105,7 @@ void Scoreboard::tell(Wake what) const {
     if ((header().wakes.fetch_and(~static_cast<uint32_t>(what)) & what) == 0)
         return; // another worker has told it
     const char byte = 0;
-    if (::write(pipe_.writer.get(), &byte, 1) < 0)
+    if (retry([&] { return ::write(pipe_.writer.get(), &byte, 1); }) < 0)
         return; // full: the parent has not heard of the last ones yet
 }
 
