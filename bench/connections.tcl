@@ -329,7 +329,7 @@ proc countCalls {server workers clients} {
     close $file
     try {
         set tracer [open |[list strace -c -f -qq -o $log {*}[concat {*}[lmap pid $pids {
-            list -p $pid}]] 2>@stderr]]
+            list -p $pid}]] 2>/dev/null]]
         awaitTracer $pids
         set answered [dict get [load {} $port $clients 0.5 1] answered]
         exec kill -INT [pid $tracer]
@@ -343,6 +343,9 @@ proc countCalls {server workers clients} {
     set line {^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)(?:\s+\d+)?\s+(\w+)$}
     foreach {- count call} [regexp -all -inline -line $line $text] {
         dict set calls $call [expr {double($count) / $answered}]
+    }
+    if {[dict size $calls] == 0} {
+        error "strace counted nothing"
     }
     return $calls
 }

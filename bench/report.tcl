@@ -117,6 +117,13 @@ proc goalsTable {all} {
     return [markdown {program goal measured wanted met} {%s %s %f %s %s} $lines]
 }
 
+proc goalsText {all} {
+    set met [concat {*}[lmap program [dict keys $all] {
+        lmap row [rowsOf $all $program goals] {dict get $row met}
+    }]]
+    return "[llength [lsearch -all $met yes]] of [llength $met] are met."
+}
+
 # ---- the page --------------------------------------------------------------------------
 
 proc conditionsText {figures} {
@@ -162,7 +169,7 @@ proc page {all charts} {
     set parts [list "# Benchmarks" \
         "Made by `tclsh build.tcl bench full`; \[bench/README.md\](../bench/README.md) says what\
         each program does. Figures of different machines do not compare; the ratios do, more or\
-        less." "## Goals" [goalsTable $all]]
+        less." "## Goals" [goalsText $all] [goalsTable $all]]
     dict for {program figures} $all {
         lappend parts "## $program" [conditionsText $figures]
         if {[dict exists $charts $program]} {
