@@ -946,6 +946,9 @@ verb bench args "?WHICH OPTIONS?" "measures: quick, full, or one program, see be
     if {$which in {quick full} && $arguments ne {}} {
         Fail "\"$which\" takes no options; a single program does"
     }
+    if {$which eq "full" && [auto_execok gnuplot] eq {}} {
+        Fail "there is no gnuplot here: ./bootstrap bench full installs what is needed"
+    }
     Build
     if {$which in {quick full}} {
         Conclude bench [Bench $which]
