@@ -3,6 +3,11 @@
 #   A fork server that has loaded the application, and the workers that come from
 #   it. A reload makes a new one. The parent never waits for it.
 
+namespace eval socketserver {
+    # Forks that a fork server is asked for at a time.
+    variable mostAsked 16
+}
+
 oo::class create socketserver::Generation {
     # number    1, 2, ...
     # options   of the pool, for the workers that come from it
@@ -11,7 +16,9 @@ oo::class create socketserver::Generation {
     #           message and options when it could not be
     # lostCmd   called when the fork server has died later
     # readyAt   when the application was loaded
-    variable number options server state readyCmd lostCmd timer readyAt
+    # asked     workers that it was asked for and that are not born yet
+    # waiting   what it is to be asked for then: its socket has room for some
+    variable number options server state readyCmd lostCmd timer readyAt asked waiting
 
     # keep: channels that the workers inherit
     constructor {generationNumber poolOptions keep whenReadyCmd whenLostCmd} {
@@ -22,6 +29,8 @@ oo::class create socketserver::Generation {
         set state loading
         set server ""
         set timer ""
+        set asked 0
+        set waiting {}
         set server [forkserver::start -name "[dict get $options -name]: fork server" \
             -keep $keep -preload [list ::socketserver::LoadApp $options] \
             -onready [namespace code {my Loaded}] -onlost [namespace code {my Lost}]]
@@ -74,9 +83,32 @@ oo::class create socketserver::Generation {
 
     # Calls cmd with {pid P socket S}, or with {} message options.
     method spawn {title config exitCmd cmd} {
-        $server fork -name $title -args $config -onexit $exitCmd -onerror ::forkserver::Ignore \
-            -command $cmd ::socketserver::worker::Main
+        if {$asked >= $::socketserver::mostAsked} {
+            lappend waiting [list $title $config $exitCmd $cmd]
+        } else {
+            my Ask $title $config $exitCmd $cmd
+        }
         return
+    }
+
+    method Ask {title config exitCmd cmd} {
+        $server fork -name $title -args $config -onexit $exitCmd -onerror ::forkserver::Ignore \
+            -command [list ::socketserver::CallIfAlive [self namespace] Answered $cmd] \
+            ::socketserver::worker::Main
+        incr asked
+    }
+
+    method Answered {cmd args} {
+        incr asked -1
+        if {$server ne "" && [llength $waiting] > 0} {
+            set waiting [lassign $waiting next]
+            try {
+                my Ask {*}$next
+            } on error {message failure} {
+                {*}[lindex $next end] {} $message $failure
+            }
+        }
+        {*}$cmd {*}$args
     }
 
     # Standard output and error of the fork server are another file now.
@@ -123,6 +155,9 @@ oo::class create socketserver::Generation {
         set state lost
         set lost $server
         set server ""
+        foreach each $waiting {
+            {*}[lindex $each end] {} "the fork server has ended" {-errorcode {FORKSERVER LOST}}
+        }
         {*}$lostCmd
         $lost destroy
     }
