@@ -410,8 +410,8 @@ proc BuildInjector {} {
     set target [file join $::root build faults tcl$::major inject[info sharedlibextension]]
     if {![UpToDate $target [list $source]]} {
         file mkdir [file dirname $target]
-        exec -ignorestderr {*}[Tool g++] -std=c++17 -O1 -g -Wall -Wno-ignored-attributes -shared -fPIC \
-            -I[IncludeDirectory] -o $target.[pid] $source
+        exec -ignorestderr {*}[Tool g++] -std=c++17 -O1 -g -Wall -Wno-ignored-attributes \
+            -shared -fPIC -I[IncludeDirectory] -o $target.[pid] $source
         file rename -force $target.[pid] $target
     }
     return $target

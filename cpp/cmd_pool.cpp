@@ -189,7 +189,8 @@ int getServing(const Call &call, std::shared_ptr<Serving> &serving) {
     serving = dataOf(call.interp).serving;
     if (serving)
         return TCL_OK;
-    return call.fail(ownError("NOTSERVING", "couldn't find a queue", "this process serves none", ""));
+    return call.fail(
+        ownError("NOTSERVING", "couldn't find a queue", "this process serves none", ""));
 }
 
 int serveMoreCommand(const Call &call) {

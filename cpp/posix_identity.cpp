@@ -446,7 +446,7 @@ Result<TitleArea> titleArea() {
     const std::lock_guard<std::mutex> lock(mutex);
     if (known.start)
         return known;
-    const Result<TitleArea> found = findTitleArea();
+    Result<TitleArea> found = findTitleArea();
     if (found) {
         known = found.value();
         moveStrings(known);

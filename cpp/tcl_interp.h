@@ -27,7 +27,7 @@ struct InterpData {
     ChannelTracking inherited; // from the parent, in a forked child
     // By number. Shared with the connections that count on them.
     std::map<int, std::shared_ptr<Scoreboard>> boards;
-    std::shared_ptr<Serving> serving; // in a pool's worker
+    std::shared_ptr<Serving> serving;                     // in a pool's worker
     std::map<Tcl_Channel, std::unique_ptr<Relay>> relays; // in a pool's parent
 };
 

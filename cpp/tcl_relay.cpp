@@ -31,8 +31,8 @@ void Relay::onReadable(void *relay, int) {
         Result<HandOff> done = handOff(*listenerOf(own->listener_), own->queue_, own->most_);
         if (done)
             own->count_ += static_cast<uint64_t>(done.value().count);
-        if (done && (done.value().stop == HandOff::Stop::Empty ||
-                     done.value().stop == HandOff::Stop::Max))
+        if (done &&
+            (done.value().stop == HandOff::Stop::Empty || done.value().stop == HandOff::Stop::Max))
             return;
     }
     callBack(own->interp_, own->otherwiseCmd_, {}); // may delete the relay

@@ -202,8 +202,7 @@ void Serving::giveWay() {
 
 // Whether there was one.
 bool Serving::takeOne() {
-    Result<QueuedConnection> taken =
-        takeCounted(*settings_.board, settings_.slot, settings_.queue);
+    Result<QueuedConnection> taken = takeCounted(*settings_.board, settings_.slot, settings_.queue);
     if (!taken && isWouldBlock(taken.error().code)) {
         if (tellsEmpty_)
             tell({word("empty")});
@@ -225,8 +224,8 @@ bool Serving::takeOne() {
 // No descriptor to take it with, most often: it stays queued.
 void Serving::failedTaking(const Error &error) {
     if (!std::exchange(troubled_, true)) {
-        fail(interp_, error.code == 0 ? error : systemError("couldn't take a connection",
-                                                            error.code));
+        fail(interp_,
+             error.code == 0 ? error : systemError("couldn't take a connection", error.code));
         tellFailed(TCL_ERROR, word(""));
     }
     rest(settings_.retryMs);
@@ -263,8 +262,8 @@ void Serving::callHandler(const Words &words, int number) {
     call.insert(call.end(), {words.channel.get(), words.address.get(), words.port.get()});
     Tcl_Preserve(interp_);
     ++calls_;
-    const int code = Tcl_EvalObjv(interp_, static_cast<Tcl_Size>(call.size()), call.data(),
-                                  TCL_EVAL_GLOBAL);
+    const int code =
+        Tcl_EvalObjv(interp_, static_cast<Tcl_Size>(call.size()), call.data(), TCL_EVAL_GLOBAL);
     --calls_;
     if (code == TCL_OK || code == TCL_RETURN)
         Tcl_ResetResult(interp_);
@@ -287,9 +286,9 @@ int Serving::track(Tcl_Channel channel, uint64_t claim) {
                     own->closed(number);
                 return;
             }
-            Tcl_ThreadQueueEvent(
-                thread, newEvent(onClosedElsewhere, new Closed{serving, number, claim}),
-                TCL_QUEUE_TAIL); // which owns it
+            Tcl_ThreadQueueEvent(thread,
+                                 newEvent(onClosedElsewhere, new Closed{serving, number, claim}),
+                                 TCL_QUEUE_TAIL); // which owns it
             Tcl_ThreadAlert(thread);
         });
 }

@@ -21,21 +21,22 @@ class Serving : public std::enable_shared_from_this<Serving> {
 public:
     struct Settings {
         std::shared_ptr<Scoreboard> board;
-        int slot;             // its own on the scoreboard
-        int queue;            // borrowed from a channel that stays open
-        size_t concurrency;   // connections at a time
-        uint64_t limit;       // so many in all; 0: no limit
-        int silenceMs;        // a connection may be silent for so long; 0: no limit
-        int retryMs;          // to the next attempt when the system lacks something
-        ObjRef handlerCmd;    // called with channel, address and port
-        ObjRef toldCmd;       // called with one of these:
-                              //   claimed ID, released ID   of a connection that has one
-                              //   last                      the limit is reached
-                              //   empty                     nothing waits, see tellWhenEmpty
-                              //   closed                    nothing can come any more
-                              //   idle                      not wanted, and nothing is served
-                              //   failed MESSAGE OPTIONS CODE CHANNEL
-                              //       the handler, or taking (without a channel)
+        int slot;           // its own on the scoreboard
+        int queue;          // borrowed from a channel that stays open
+        size_t concurrency; // connections at a time
+        uint64_t limit;     // so many in all; 0: no limit
+        int silenceMs;      // a connection may be silent for so long; 0: no limit
+        int retryMs;        // to the next attempt when the system lacks something
+        ObjRef handlerCmd;  // called with channel, address and port
+        // Called with one of these:
+        //   claimed ID, released ID   of a connection that has one
+        //   last                      the limit is reached
+        //   empty                     nothing waits, see tellWhenEmpty
+        //   closed                    nothing can come any more
+        //   idle                      not wanted, and nothing is served
+        //   failed MESSAGE OPTIONS CODE CHANNEL
+        //       the handler, or taking (without a channel)
+        ObjRef toldCmd;
     };
 
     Serving(Tcl_Interp *interp, Settings settings);

@@ -36,9 +36,9 @@ oo::class create socketserver::Acceptor {
     # onLimit     called with the limit when one is reached
     # onError     called with message and options of an error
     # finishCmd   called once every listener is closed
-    variable listeners sender board options limits judges relays owner paused held watching resumeId \
-        overloaded bucket accepting left claims sources lastClaim accepted errors refusals \
-        inPoolCmd onAccept onLimit onError finishCmd
+    variable listeners sender board options limits judges relays owner paused held watching \
+        resumeId overloaded bucket accepting left claims sources lastClaim accepted errors \
+        refusals inPoolCmd onAccept onLimit onError finishCmd
 
     constructor {senderChannel scoreboard poolOptions countCmd acceptCmd limitCmd errorCmd} {
         set listeners {}
