@@ -189,7 +189,7 @@ Result<bool> tryLock(PidLock &lock, pid_t &holder) {
         holder = pid && isAlive(pid.value()) ? pid.value() : 0;
         return false;
     }
-    const Result<bool> isStill = hasPath(lock.fd.get(), lock.path.c_str());
+    Result<bool> isStill = hasPath(lock.fd.get(), lock.path.c_str());
     if (!isStill || !isStill.value()) // the last holder has removed it meanwhile
         return isStill;
     Status cleared = clearPidFile(lock);
