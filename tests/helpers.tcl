@@ -150,7 +150,7 @@ proc reap {channel {signal SIGKILL}} {
     return
 }
 
-proc lineFrom {channel {ms 30000}} {
+proc lineFrom {channel {ms 60000}} {
     chan configure $channel -blocking 0
     waitFor $ms {[gets $channel line] >= 0 || [eof $channel]}
     return $line

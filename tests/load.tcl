@@ -295,7 +295,7 @@ proc endDemo {server} {
     return
 }
 
-proc untilDemo {server condition {ms 20000}} {
+proc untilDemo {server condition {ms 60000}} {
     waitFor $ms {[apply {{stats condition} {
         dict with stats {
             expr $condition
@@ -320,7 +320,7 @@ proc loadConnected {load} {
     return [lineFrom $load]
 }
 
-proc loadGrows {load {ms 20000}} {
+proc loadGrows {load {ms 60000}} {
     set before [dict get [loadCounts $load] ok]
     waitFor $ms {[dict get [loadCounts $load] ok] >= $before + 100}
 }

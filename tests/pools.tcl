@@ -127,7 +127,7 @@ proc order {client script} {
     puts $client [string map {\n { }} $script]
 }
 
-proc isOver {client {ms 10000}} {
+proc isOver {client {ms 30000}} {
     return [expr {![catch {
         waitFor $ms {[catch {gets $client} count] || [eof $client]}
     }]}]

@@ -169,7 +169,7 @@ proc isGone {pid} {
 }
 
 proc wakeups {pid} {
-    pollFor 20000 {[regexp {\nState:\s*S.*\nvoluntary_ctxt_switches:\s*(\d+)} \
+    pollFor 60000 {[regexp {\nState:\s*S.*\nvoluntary_ctxt_switches:\s*(\d+)} \
         [StatusOf $pid] -> count]}
     return [list $count [clock milliseconds]]
 }

@@ -34,7 +34,7 @@ proc startWebWith {arguments script args} {
         web start
     "]
     try {
-        waitFor 20000 {[ask $server {web state}] eq "running"}
+        waitFor 60000 {[ask $server {web state}] eq "running"}
     } on error {message} {
         reap $server
         error "the pool did not start: $message"
