@@ -2,6 +2,16 @@
 #
 #   A pool and one of its workers: from birth to the reason of its end.
 
+namespace eval socketserver {
+    # What a worker may say: a pattern for each word behind the verb. A worker may be in
+    # the hands of one of its clients, and the parent is not to be.
+    variable sayings {
+        ready {} failed {.*} retiring {done|recycled|terminated} claimed {[0-9]{1,18}}
+        released {[0-9]{1,18}} refused {proxy} cut {[0-9]{1,9}} redeliver {}
+        log {debug|info|notice|warn|error|critical|alert|emergency .*}
+    }
+}
+
 oo::define socketserver::pool {
     # ---- workers: talking to them -------------------------------------------
 
@@ -34,6 +44,12 @@ oo::define socketserver::pool {
             if {!$hasCome} {
                 return [$link ended]
             }
+            if {![my Understands $message]} {
+                ::forkserver::CloseAll $descriptors
+                my Log error "worker $number (pid [$table get $number pid]) says what is not\
+                    understood"
+                return 1
+            }
             my Heard $number $message $descriptors
             if {![my Has $number]} {
                 return 1
@@ -45,6 +61,23 @@ oo::define socketserver::pool {
     # What was done for one worker may have ended it, or the pool.
     method Has {number} {
         return [expr {$table ne "" && [$table exists $number]}]
+    }
+
+    method Understands {message} {
+        if {![string is list $message] || ![dict exists $::socketserver::sayings \
+            [lindex $message 0]]} {
+            return 0
+        }
+        set patterns [dict get $::socketserver::sayings [lindex $message 0]]
+        if {[llength $message] != [llength $patterns] + 1} {
+            return 0
+        }
+        foreach word [lrange $message 1 end] pattern $patterns {
+            if {![regexp "^(?:$pattern)\$" $word]} {
+                return 0
+            }
+        }
+        return 1
     }
 
     method Heard {number message descriptors} {
