@@ -79,6 +79,7 @@ oo::class create socketserver::Successor {
                 ::forkserver::CloseAll $descriptors
                 switch -- [lindex $message 0] {
                     ready {
+                        chan event [$link channel] readable {}
                         {*}$readyCmd
                         return
                     }

@@ -199,14 +199,18 @@ oo::define socketserver::pool {
     method HandedOver {} {
         lassign $successor object commands files
         unix_process::DisownPidFile
-        $object send [list go $files]
+        set failure ""
+        if {[catch {$object send [list go $files]} message]} {
+            set failure "process [$object pid] has died as it took over: $message"
+            my Log critical $failure
+        }
         set limit [dict get $options -gracetimeout]
         if {$limit > 0} {
             my After stop $limit {my StopNow}
         }
         $object destroy
         set successor {}
-        my Answer $commands 1 ""
+        my Answer $commands [expr {$failure eq ""}] $failure
         set hasty 1 ;# the queue is the new program's
         my RetireAll upgraded
         my StoppedIfDone
