@@ -296,8 +296,11 @@ proc Fuzz {seconds} {
         set counts [AddCounts $counts [Step "fuzz $name" {FuzzTarget $name $seconds}]]
     }
     WithVariant sanitize copy {
+        set shell [SanitizedShell $copy]
         foreach name [FuzzNames tcl] {
-            set counts [AddCounts $counts [Step "fuzz $name" {FuzzProgram $copy $name $seconds}]]
+            set counts [AddCounts $counts [Step "fuzz $name" {
+                FuzzProgram $copy $shell $name $seconds
+            }]]
         }
     }
     return $counts
@@ -389,12 +392,12 @@ proc FuzzTarget {name seconds} {
 
 # One in Tcl, on the library with sanitizers; it prints what it does. The time beyond
 # the given one is for its start and its last checks.
-proc FuzzProgram {copy name seconds} {
+proc FuzzProgram {copy shell name seconds} {
     set reports [file join $copy reports-$name]
     file mkdir $reports
     set last [Stream [list env {*}[SanitizerOptions $reports] timeout --signal=KILL \
-        [expr {$seconds + 120}] {*}[SanitizedShell $copy] \
-        [file join $copy tests fuzz $name.tcl] -seconds $seconds -save [FuzzPath]]]
+        [expr {$seconds + 120}] {*}$shell [file join $copy tests fuzz $name.tcl] \
+        -seconds $seconds -save [FuzzPath]]]
     if {![string match "$name: done, *" $last]} {
         set inputs [glob -nocomplain -directory [FuzzPath] $name-*.input]
         Fail "$name failed, or hung, with: [join $inputs { }]"
