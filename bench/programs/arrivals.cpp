@@ -13,17 +13,11 @@
 //   late     how long after it was due this program began it: its own fault, or that
 //            of the machine, and part of the other two
 
+#include "clock.h"
+#include "events.h"
+#include "exchange.h"
 #include "outcome.h"
 
-#include <arpa/inet.h>
-#include <netinet/tcp.h>
-#include <poll.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <random>
 #include <unordered_set>
@@ -47,14 +41,12 @@ struct Settings {
 };
 
 struct Client {
-    int fd = -1;
+    Exchange exchange;
     int milliseconds = 0;
     Clock::time_point due;
     Clock::time_point began;
     std::string line;
     std::string request;
-    size_t sent = 0;
-    std::string answer;
 };
 
 class Arrivals {
@@ -68,37 +60,19 @@ public:
 
     Outcome run() {
         Clock::time_point due = Clock::now();
-        const auto end =
-            due + std::chrono::microseconds(static_cast<int64_t>(settings_.seconds * 1e6));
+        const auto end = due + durationOf(settings_.seconds);
         while (due < end || !open_.empty()) {
             const auto now = Clock::now();
-            for (; due < end && due <= now; due += nextGap())
+            for (; due < end && due <= now; due += durationOf(gap_(random_)))
                 begin(due);
-            wait(due < end ? due : now + kStuck / 20);
+            waitForEvents(epoll_, due < end ? due : now + kStuck / 20,
+                          [&](epoll_event &event) { step(static_cast<Client *>(event.data.ptr)); });
             giveUpStuck();
         }
         return std::move(outcome_);
     }
 
 private:
-    Clock::duration nextGap() {
-        return std::chrono::nanoseconds(static_cast<int64_t>(gap_(random_) * 1e9));
-    }
-
-    // For events, and until then; epoll_wait itself counts in milliseconds.
-    void wait(Clock::time_point until) {
-        const auto left = std::max(until - Clock::now(), Clock::duration(0));
-        const auto nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(left).count();
-        const timespec patience{nanoseconds / 1000000000, nanoseconds % 1000000000};
-        pollfd waited{epoll_, POLLIN, 0};
-        if (::ppoll(&waited, 1, &patience, nullptr) <= 0)
-            return;
-        epoll_event events[256];
-        const int count = ::epoll_wait(epoll_, events, 256, 0);
-        for (int i = 0; i < count; ++i)
-            step(static_cast<Client *>(events[i].data.ptr));
-    }
-
     void begin(Clock::time_point due) {
         auto *client = new Client;
         open_.insert(client);
@@ -106,19 +80,8 @@ private:
         client->milliseconds = kinds_[random_() % kinds_.size()];
         makeLine(*client);
         client->began = Clock::now();
-        client->fd = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        const int one = 1;
-        ::setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        if (::connect(client->fd, reinterpret_cast<const sockaddr *>(&settings_.server),
-                      sizeof settings_.server) < 0 &&
-            errno != EINPROGRESS) {
+        if (!client->exchange.connect(settings_.server, epoll_, client))
             fail(client, strerror(errno));
-            return;
-        }
-        epoll_event event{};
-        event.events = EPOLLIN | EPOLLOUT | EPOLLET;
-        event.data.ptr = client;
-        ::epoll_ctl(epoll_, EPOLL_CTL_ADD, client->fd, &event);
     }
 
     void makeLine(Client &client) {
@@ -130,40 +93,14 @@ private:
     }
 
     void step(Client *client) {
-        if (client->sent < client->request.size() && !send(client))
-            return;
-        char buffer[4096];
-        for (;;) {
-            const ssize_t got = ::recv(client->fd, buffer, sizeof buffer, 0);
-            if (got < 0 && errno == EAGAIN)
-                return;
-            if (got < 0) {
-                fail(client, strerror(errno));
-                return;
-            }
-            if (got == 0)
-                break;
-            client->answer.append(buffer, static_cast<size_t>(got));
-        }
-        if (client->answer != client->line)
-            fail(client,
-                 client->answer.size() < client->line.size() ? "short answer" : "wrong answer");
-        else
-            succeed(client);
-    }
-
-    // False when there is nothing to do but wait.
-    bool send(Client *client) {
-        const ssize_t done = ::send(client->fd, client->request.data() + client->sent,
-                                    client->request.size() - client->sent, MSG_NOSIGNAL);
-        if (done < 0 && (errno == EAGAIN || errno == ENOTCONN))
-            return false;
-        if (done < 0) {
+        const std::string &answer = client->exchange.answer();
+        const auto state = client->exchange.proceed(client->request);
+        if (state == Exchange::State::failed)
             fail(client, strerror(errno));
-            return false;
-        }
-        client->sent += static_cast<size_t>(done);
-        return true;
+        else if (state == Exchange::State::complete && answer == client->line)
+            succeed(client);
+        else if (state == Exchange::State::complete)
+            fail(client, answer.size() < client->line.size() ? "short answer" : "wrong answer");
     }
 
     void succeed(Client *client) {
@@ -181,7 +118,6 @@ private:
     }
 
     void finish(Client *client) {
-        ::close(client->fd);
         open_.erase(client);
         delete client;
     }
@@ -212,8 +148,6 @@ private:
 bool parse(int argc, char **argv, Settings &settings) {
     if (argc < 8)
         return false;
-    settings.server.sin_family = AF_INET;
-    settings.server.sin_port = htons(static_cast<uint16_t>(atoi(argv[2])));
     settings.rate = atof(argv[3]);
     settings.seconds = atof(argv[4]);
     settings.seed = static_cast<unsigned>(atoi(argv[5]));
@@ -225,7 +159,7 @@ bool parse(int argc, char **argv, Settings &settings) {
             return false;
         settings.kinds.push_back(kind);
     }
-    return ::inet_pton(AF_INET, argv[1], &settings.server.sin_addr) == 1 && settings.rate > 0 &&
+    return parseAddress(argv[1], argv[2], settings.server) && settings.rate > 0 &&
            settings.seconds > 0;
 }
 
@@ -239,7 +173,7 @@ int main(int argc, char **argv) {
     }
     const auto began = Clock::now();
     Outcome outcome = Arrivals(settings).run();
-    const double seconds = std::chrono::duration<double>(Clock::now() - began).count();
-    print(outcome, seconds, processorSeconds() / seconds);
+    const double took = secondsSince(began);
+    print(outcome, took, processorSeconds() / took);
     return outcome.errors.empty() ? 0 : 1;
 }

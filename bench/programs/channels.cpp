@@ -11,38 +11,17 @@
 // its processes. Every piece that comes back is compared; of
 // the blocks in one direction each is counted, and one of 64 compared.
 
+#include "events.h"
+#include "pair.h"
+
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
 #include <sys/un.h>
-#include <unistd.h>
 
-#include <cerrno>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <ctime>
 #include <string>
 #include <vector>
 
 namespace {
-
-void die(const char *what) {
-    perror(what);
-    exit(1);
-}
-
-void wrong(const char *what) {
-    fprintf(stderr, "channels: %s\n", what);
-    exit(1);
-}
-
-double now(clockid_t clock = CLOCK_MONOTONIC) {
-    timespec time{};
-    clock_gettime(clock, &time);
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
-}
 
 // No two neighbours alike, so that a byte lost or doubled shows.
 std::string pattern(size_t size) {
@@ -75,70 +54,42 @@ size_t receiveAll(int fd, char *bytes, size_t size) {
     return done;
 }
 
-// Forks: the child's end of a socket pair is given to `child`, ours is returned.
-template <class Child> int withChild(Child child) {
-    int ends[2];
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
-        die("socketpair");
-    const pid_t pid = ::fork();
-    if (pid < 0)
-        die("fork");
-    ::close(ends[pid == 0 ? 0 : 1]);
-    if (pid != 0)
-        return ends[0];
-    child(ends[1]);
-    _exit(0);
-}
-
 // ---- one direction -----------------------------------------------------------
-
-struct Received {
-    unsigned long long bytes;
-    double cpu;
-};
 
 void readBlocks(int fd, size_t size) {
     const std::string expected = pattern(size);
     std::string block(size, 0);
-    Received received{};
+    unsigned long long received = 0;
     for (unsigned blocks = 0;; ++blocks) {
         const size_t got = receiveAll(fd, block.data(), size);
-        received.bytes += got;
+        received += got;
         if (got < size)
             break;
         if (blocks % 64 == 0 && block != expected)
             wrong("a block has changed on its way");
     }
-    received.cpu = now(CLOCK_PROCESS_CPUTIME_ID);
-    sendAll(fd, reinterpret_cast<const char *>(&received), sizeof received);
+    tell(fd, received);
 }
 
 void bulk(size_t size, double seconds) {
     const int fd = withChild([=](int end) { readBlocks(end, size); });
     const std::string block = pattern(size);
-    const double began = now();
+    const auto began = Clock::now();
     unsigned long long sent = 0;
-    while (now() < began + seconds) {
+    for (; secondsSince(began) < seconds; sent += size)
         sendAll(fd, block.data(), size);
-        sent += size;
-    }
-    ::shutdown(fd, SHUT_WR);
-    Received received{};
-    if (receiveAll(fd, reinterpret_cast<char *>(&received), sizeof received) < sizeof received ||
-        received.bytes != sent)
-        wrong("bytes were lost");
-    printf("bytes %llu seconds %.6f cpu %.6f\n", sent, now() - began,
-           now(CLOCK_PROCESS_CPUTIME_ID) + received.cpu);
+    const double cpu = ask(fd, sent);
+    report("bytes", sent, secondsSince(began), cpu);
 }
 
 // ---- there and back ----------------------------------------------------------
 
 void echo(int fd, size_t size) {
     std::string piece(size, 0);
-    while (receiveAll(fd, piece.data(), size) == size)
+    unsigned long long count = 0;
+    for (; receiveAll(fd, piece.data(), size) == size; ++count)
         sendAll(fd, piece.data(), size);
-    const double cpu = now(CLOCK_PROCESS_CPUTIME_ID);
-    sendAll(fd, reinterpret_cast<const char *>(&cpu), sizeof cpu);
+    tell(fd, count);
 }
 
 void trips(size_t size, double seconds) {
@@ -146,19 +97,14 @@ void trips(size_t size, double seconds) {
     const std::string piece = pattern(size);
     std::string back(size, 0);
     unsigned long long count = 0;
-    const double began = now();
-    double ended = began;
-    for (; ended < began + seconds; ended = now(), ++count) {
+    const auto began = Clock::now();
+    double took = 0;
+    for (; took < seconds; took = secondsSince(began), ++count) {
         sendAll(fd, piece.data(), size);
         if (receiveAll(fd, back.data(), size) < size || back != piece)
             wrong("what came back is not what was sent");
     }
-    ::shutdown(fd, SHUT_WR);
-    double cpu = 0;
-    if (receiveAll(fd, reinterpret_cast<char *>(&cpu), sizeof cpu) < sizeof cpu)
-        wrong("the other process has ended");
-    printf("trips %llu seconds %.6f cpu %.6f\n", count, ended - began,
-           now(CLOCK_PROCESS_CPUTIME_ID) + cpu);
+    report("trips", count, took, ask(fd, count));
 }
 
 // ---- many clients ------------------------------------------------------------
@@ -190,14 +136,6 @@ int openSocket(const Address &address) {
     if (fd < 0)
         die("socket");
     return fd;
-}
-
-void watch(int poller, int fd) {
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.fd = fd;
-    if (::epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event) < 0)
-        die("epoll_ctl");
 }
 
 int listenOn(const char *path) {
@@ -246,11 +184,11 @@ void load(const char *where, int clients, size_t size, double seconds) {
         watch(poller, fds.back());
     }
     unsigned long long count = 0;
-    const double began = now();
+    const auto began = Clock::now();
     for (int fd : fds)
         sendAll(fd, piece.data(), size);
     for (int busy = clients; busy > 0;) {
-        const bool more = now() < began + seconds;
+        const bool more = secondsSince(began) < seconds;
         epoll_event events[64];
         const int ready = ::epoll_wait(poller, events, 64, -1);
         for (int i = 0; i < ready; ++i, ++count) {
@@ -262,8 +200,7 @@ void load(const char *where, int clients, size_t size, double seconds) {
                 --busy;
         }
     }
-    printf("trips %llu seconds %.6f cpu %.6f\n", count, now() - began,
-           now(CLOCK_PROCESS_CPUTIME_ID));
+    report("trips", count, secondsSince(began));
 }
 
 } // namespace

@@ -10,18 +10,11 @@
 //   echo                      every connection has a line echoed
 // The lines differ, have 64 bytes, and each byte that comes back is checked.
 
+#include "clock.h"
+#include "events.h"
+#include "exchange.h"
 #include "outcome.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <poll.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <iostream>
 #include <random>
@@ -80,9 +73,9 @@ public:
     Outcome traffic(size_t active, double rate, double seconds) {
         outcome_ = {};
         watch(active, EPOLL_CTL_ADD);
-        const auto gap = std::chrono::nanoseconds(static_cast<int64_t>(1e9 / rate));
+        const auto gap = durationOf(1 / rate);
         Clock::time_point due = Clock::now();
-        const auto end = due + std::chrono::microseconds(static_cast<int64_t>(seconds * 1e6));
+        const auto end = due + durationOf(seconds);
         while (due < end) {
             for (const auto now = Clock::now(); due <= now && due < end; due += gap)
                 if (!sendOnFree(active, due))
@@ -188,24 +181,16 @@ private:
         }
     }
 
-    // epoll_wait itself counts in milliseconds.
     void wait(Clock::time_point until) {
-        const auto left = std::max(until - Clock::now(), Clock::duration(0));
-        const timespec patience{0, std::chrono::nanoseconds(left).count() % 1000000000};
-        pollfd waited{epoll_, POLLIN, 0};
-        if (::ppoll(&waited, 1, &patience, nullptr) <= 0)
-            return;
-        epoll_event events[256];
-        const int count = ::epoll_wait(epoll_, events, 256, 0);
-        for (int i = 0; i < count; ++i) {
-            Connection &connection = connections_[events[i].data.u64];
+        waitForEvents(epoll_, until, [this](epoll_event &event) {
+            Connection &connection = connections_[event.data.u64];
             if (connection.busy()) {
                 receive(connection, MSG_DONTWAIT);
             } else {
                 ++outcome_.errors["something that was not asked for"];
                 ::epoll_ctl(epoll_, EPOLL_CTL_DEL, connection.fd, nullptr);
             }
-        }
+        });
     }
 
     const sockaddr_in server_;
@@ -236,7 +221,7 @@ bool obey(Idle &idle, const std::string &line) {
         outcome = idle.echo();
     else
         return false;
-    const double took = std::chrono::duration<double>(Clock::now() - began).count();
+    const double took = secondsSince(began);
     print(outcome, took, (processorSeconds() - used) / took);
     return true;
 }
@@ -246,13 +231,11 @@ bool obey(Idle &idle, const std::string &line) {
 int main(int argc, char **argv) {
     sockaddr_in server{};
     sockaddr_in source{};
-    server.sin_family = source.sin_family = AF_INET;
-    if (argc != 4 || ::inet_pton(AF_INET, argv[1], &server.sin_addr) != 1 ||
-        ::inet_pton(AF_INET, argv[3], &source.sin_addr) != 1) {
+    if (argc != 4 || !parseAddress(argv[1], argv[2], server) ||
+        !parseAddress(argv[3], "0", source)) {
         fprintf(stderr, "usage: idle HOST PORT SOURCE\n");
         return 2;
     }
-    server.sin_port = htons(static_cast<uint16_t>(atoi(argv[2])));
     Idle idle(server, source);
     std::string line;
     while (std::getline(std::cin, line))

@@ -3,17 +3,12 @@
 #ifndef BENCH_OUTCOME_H
 #define BENCH_OUTCOME_H
 
-#include <sys/resource.h>
-
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <map>
 #include <string>
 #include <vector>
-
-using Clock = std::chrono::steady_clock;
 
 struct Outcome {
     uint64_t answered = 0;
@@ -21,17 +16,6 @@ struct Outcome {
     // Name -> microseconds, one for each answer.
     std::map<std::string, std::vector<int64_t>> times;
 };
-
-inline int64_t microseconds(Clock::duration duration) {
-    return std::chrono::duration_cast<std::chrono::microseconds>(duration).count();
-}
-
-inline double processorSeconds() {
-    rusage usage{};
-    ::getrusage(RUSAGE_SELF, &usage);
-    return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-           static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-}
 
 inline int64_t percentile(const std::vector<int64_t> &sorted, double share) {
     if (sorted.empty())

@@ -7,15 +7,12 @@
 // it is to be the file whose turn it is. Says what was done as a dictionary: how many
 // descriptors arrived, seconds, processor time of the two processes.
 
-#include <fcntl.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include "pair.h"
 
-#include <cstdio>
-#include <cstdlib>
+#include <fcntl.h>
+#include <sys/stat.h>
+
 #include <cstring>
-#include <ctime>
 #include <string>
 #include <vector>
 
@@ -23,22 +20,6 @@ namespace {
 
 constexpr int kFiles = 4;
 constexpr int kMost = 253;
-
-void die(const char *what) {
-    perror(what);
-    exit(1);
-}
-
-void wrong(const char *what) {
-    fprintf(stderr, "passing: %s\n", what);
-    exit(1);
-}
-
-double now(clockid_t clock = CLOCK_MONOTONIC) {
-    timespec time{};
-    clock_gettime(clock, &time);
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
-}
 
 // Descriptors of some files, passed in turn.
 struct Files {
@@ -120,30 +101,9 @@ std::vector<int> batchFrom(const Files &files, int first, int count) {
     return batch;
 }
 
-struct Received {
-    unsigned long long descriptors;
-    double cpu;
-};
-
-void tell(int fd, Received received) {
-    received.cpu = now(CLOCK_PROCESS_CPUTIME_ID);
-    if (::write(fd, &received, sizeof received) < 0)
-        die("write");
-}
-
-// What the other process says once nothing more comes from here.
-Received ask(int fd, unsigned long long sent) {
-    ::shutdown(fd, SHUT_WR);
-    Received received{};
-    if (::recv(fd, &received, sizeof received, MSG_WAITALL) != sizeof received ||
-        received.descriptors != sent)
-        wrong("descriptors were lost");
-    return received;
-}
-
 void takeAll(const Files &files, int fd) {
     Message message;
-    Received received{};
+    unsigned long long received = 0;
     int descriptors[kMost];
     for (unsigned messages = 0;; ++messages) {
         const int count = message.receive(fd, descriptors);
@@ -152,19 +112,19 @@ void takeAll(const Files &files, int fd) {
         if (messages % 64 == 0)
             check(files, descriptors, count, messages);
         closeAll(descriptors, count);
-        received.descriptors += static_cast<unsigned>(count);
+        received += static_cast<unsigned>(count);
     }
     tell(fd, received);
 }
 
 void giveBack(int fd) {
     Message message;
-    Received received{};
+    unsigned long long received = 0;
     int descriptors[kMost];
     while (const int count = message.receive(fd, descriptors)) {
         message.send(fd, descriptors, count);
         closeAll(descriptors, count);
-        received.descriptors += static_cast<unsigned>(count);
+        received += static_cast<unsigned>(count);
     }
     tell(fd, received);
 }
@@ -174,22 +134,21 @@ void flood(int fd, const Files &files, int count, double seconds) {
     for (int i = 0; i < kFiles; ++i)
         batches.push_back(batchFrom(files, i, count));
     Message message;
-    const double began = now();
+    const auto began = Clock::now();
     unsigned long long sent = 0;
-    for (unsigned i = 0; now() < began + seconds; ++i, sent += static_cast<unsigned>(count))
+    for (unsigned i = 0; secondsSince(began) < seconds; ++i, sent += static_cast<unsigned>(count))
         message.send(fd, batches[i % kFiles].data(), count);
-    const Received received = ask(fd, sent);
-    printf("descriptors %llu seconds %.6f cpu %.6f\n", sent, now() - began,
-           now(CLOCK_PROCESS_CPUTIME_ID) + received.cpu);
+    const double cpu = ask(fd, sent);
+    report("descriptors", sent, secondsSince(began), cpu);
 }
 
 void pingpong(int fd, const Files &files, int count, double seconds) {
     Message message;
     int descriptors[kMost];
     unsigned rounds = 0;
-    const double began = now();
-    double ended = began;
-    for (; ended < began + seconds; ended = now(), ++rounds) {
+    const auto began = Clock::now();
+    double took = 0;
+    for (; took < seconds; took = secondsSince(began), ++rounds) {
         const std::vector<int> batch = batchFrom(files, static_cast<int>(rounds % kFiles), count);
         message.send(fd, batch.data(), count);
         if (message.receive(fd, descriptors) != count)
@@ -199,9 +158,7 @@ void pingpong(int fd, const Files &files, int count, double seconds) {
         closeAll(descriptors, count);
     }
     const unsigned long long sent = 1ULL * rounds * static_cast<unsigned>(count);
-    const Received received = ask(fd, sent);
-    printf("descriptors %llu seconds %.6f cpu %.6f\n", 2 * sent, ended - began,
-           now(CLOCK_PROCESS_CPUTIME_ID) + received.cpu);
+    report("descriptors", 2 * sent, took, ask(fd, sent));
 }
 
 } // namespace
@@ -212,20 +169,15 @@ int main(int argc, char **argv) {
     if (count < 1 || count > kMost || (mode != "flood" && mode != "pingpong"))
         wrong("usage: passing flood|pingpong BATCH SECONDS");
     const Files files;
-    int ends[2];
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
-        die("socketpair");
-    const pid_t pid = ::fork();
-    if (pid < 0)
-        die("fork");
-    ::close(ends[pid == 0 ? 0 : 1]);
-    if (pid == 0 && mode == "flood")
-        takeAll(files, ends[1]);
-    else if (pid == 0)
-        giveBack(ends[1]);
-    else if (mode == "flood")
-        flood(ends[0], files, count, atof(argv[3]));
+    const int fd = withChild([&](int end) {
+        if (mode == "flood")
+            takeAll(files, end);
+        else
+            giveBack(end);
+    });
+    if (mode == "flood")
+        flood(fd, files, count, atof(argv[3]));
     else
-        pingpong(ends[0], files, count, atof(argv[3]));
+        pingpong(fd, files, count, atof(argv[3]));
     return 0;
 }
