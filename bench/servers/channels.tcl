@@ -15,24 +15,7 @@
 #   programs/channels.cpp. Of a channel's settings only those are changed that any
 #   program changes: binary, and not blocking where there are events.
 
-lappend auto_path [file dirname [file dirname [file dirname [file normalize [info script]]]]]
-package require unix_sockets
-package require unix_process
-
-proc now {} {
-    return [expr {[clock microseconds] / 1e6}]
-}
-
-# Seconds on a processor, over all threads.
-proc cpu {} {
-    set sum 0
-    foreach path [glob /proc/[pid]/task/*/schedstat] {
-        set file [open $path]
-        incr sum [lindex [read $file] 0]
-        close $file
-    }
-    return [expr {$sum / 1e9}]
-}
+source [file join [file dirname [file normalize [info script]]] pair.tcl]
 
 # It begins anew after 65536 bytes. Bytes, not characters: to compare these is quick.
 proc pattern {size} {
@@ -57,22 +40,6 @@ proc ends {kind} {
     return [list $client $::accepted]
 }
 
-# Forks: the child's end is given to a command, ours is returned. The child's processor
-# time is the last thing that it says.
-proc withChild {kind command} {
-    lassign [ends $kind] ours theirs
-    if {[unix_process::fork] == 0} {
-        close $ours
-        chan configure $theirs -translation binary
-        puts $theirs "[{*}$command $theirs] [cpu]"
-        close $theirs
-        unix_process::exit
-    }
-    close $theirs
-    chan configure $ours -translation binary
-    return $ours
-}
-
 # ---- one direction -------------------------------------------------------------------
 
 proc readBlocks {size channel} {
@@ -92,32 +59,29 @@ proc readBlocks {size channel} {
 
 proc bulk {kind size seconds} {
     set block [pattern $size]
-    set channel [withChild $kind [list readBlocks $size]]
+    set channel [withChild [ends $kind] [list readBlocks $size]]
     set cpu [cpu]
     set began [now]
     for {set sent 0} {[now] < $began + $seconds} {incr sent $size} {
         puts -nonewline $channel $block
     }
-    close $channel write
-    lassign [gets $channel] received childCpu
-    if {$received != $sent} {
-        error "$received bytes of $sent came"
-    }
+    set childCpu [ask $channel $sent]
     puts "bytes $sent seconds [expr {[now] - $began}] cpu [expr {[cpu] - $cpu + $childCpu}]"
 }
 
 # ---- there and back ------------------------------------------------------------------
 
 proc echo {size channel} {
-    while {[string length [set piece [read $channel $size]]] == $size} {
+    for {set count 0} {[string length [set piece [read $channel $size]]] == $size} {incr count} {
         puts -nonewline $channel $piece
         flush $channel
     }
+    return $count
 }
 
 proc trips {kind size seconds} {
     set piece [pattern $size]
-    set channel [withChild $kind [list echo $size]]
+    set channel [withChild [ends $kind] [list echo $size]]
     set count 0
     set cpu [cpu]
     set began [now]
@@ -129,8 +93,7 @@ proc trips {kind size seconds} {
         }
         incr count
     }
-    close $channel write
-    set childCpu [string trim [gets $channel]]
+    set childCpu [ask $channel $count]
     puts "trips $count seconds [expr {$ended - $began}] cpu [expr {[cpu] - $cpu + $childCpu}]"
 }
 
@@ -161,10 +124,8 @@ proc serve {kind path size} {
     } else {
         unix_sockets::listen $path [list accepted $size]
     }
-    chan event stdin readable exit
-    puts "ready $path [pid]"
-    flush stdout
-    vwait ::forever
+    announce $path {}
+    awaitEnd
 }
 
 # ---- Tcl alone -----------------------------------------------------------------------

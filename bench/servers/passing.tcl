@@ -7,25 +7,12 @@
 #   does and says the same as programs/passing.cpp. `raw` receives descriptor numbers,
 #   `channels` makes a channel of each.
 
-lappend auto_path [file dirname [file dirname [file dirname [file normalize [info script]]]]]
-package require unix_sockets
-package require unix_process
+source [file join [file dirname [file normalize [info script]]] pair.tcl]
 
 set fileCount 4
 
-proc now {} {
-    return [expr {[clock microseconds] / 1e6}]
-}
-
-proc cpu {} {
-    set sum 0
-    foreach path [glob /proc/[pid]/task/*/schedstat] {
-        set file [open $path]
-        incr sum [lindex [read $file] 0]
-        close $file
-    }
-    return [expr {$sum / 1e9}]
-}
+# What recvfd is told, and what closes what it returns.
+set ways {raw {-raw forkserver::CloseDescriptor} channels {{} close}}
 
 # Each file's text is its number.
 proc openFiles {} {
@@ -49,56 +36,31 @@ proc batchFrom {files first count} {
 
 # ---- receiving ---------------------------------------------------------------------------
 
-proc takeAll-raw {channel} {
+proc takeAll {way channel} {
+    lassign [dict get $::ways $way] options closeCmd
     set received 0
-    for {set messages 0} {[llength [set numbers [unix_sockets::recvfd -raw $channel]]]} \
+    for {set messages 0} {[llength [set handles [unix_sockets::recvfd {*}$options $channel]]]} \
         {incr messages} {
         if {$messages % 64 == 0} {
-            check raw $numbers $messages
+            check $way $handles $messages
         }
-        foreach number $numbers {
-            forkserver::CloseDescriptor $number
+        foreach handle $handles {
+            $closeCmd $handle
         }
-        incr received [llength $numbers]
+        incr received [llength $handles]
     }
     return $received
 }
 
-proc takeAll-channels {channel} {
+proc giveBack {way channel} {
+    lassign [dict get $::ways $way] options closeCmd
     set received 0
-    for {set messages 0} {[llength [set files [unix_sockets::recvfd $channel]]]} \
-        {incr messages} {
-        if {$messages % 64 == 0} {
-            check channels $files $messages
+    while {[llength [set handles [unix_sockets::recvfd {*}$options $channel]]]} {
+        unix_sockets::sendfd $channel $handles
+        foreach handle $handles {
+            $closeCmd $handle
         }
-        foreach file $files {
-            close $file
-        }
-        incr received [llength $files]
-    }
-    return $received
-}
-
-proc giveBack-raw {channel} {
-    set received 0
-    while {[llength [set numbers [unix_sockets::recvfd -raw $channel]]]} {
-        unix_sockets::sendfd $channel $numbers
-        foreach number $numbers {
-            forkserver::CloseDescriptor $number
-        }
-        incr received [llength $numbers]
-    }
-    return $received
-}
-
-proc giveBack-channels {channel} {
-    set received 0
-    while {[llength [set files [unix_sockets::recvfd $channel]]]} {
-        unix_sockets::sendfd $channel $files
-        foreach file $files {
-            close $file
-        }
-        incr received [llength $files]
+        incr received [llength $handles]
     }
     return $received
 }
@@ -124,16 +86,6 @@ proc check {way handles message} {
 
 # ---- flood, and there and back -----------------------------------------------------------
 
-# The other process's processor time, once nothing more comes from here.
-proc ask {channel sent} {
-    close $channel write
-    lassign [gets $channel] received cpu
-    if {$received != $sent} {
-        error "descriptors were lost"
-    }
-    return $cpu
-}
-
 proc flood {way channel files count seconds} {
     for {set i 0} {$i < $::fileCount} {incr i} {
         lappend batches [batchFrom $files $i $count]
@@ -152,30 +104,21 @@ proc flood {way channel files count seconds} {
 }
 
 proc pingpong {way channel files count seconds} {
+    lassign [dict get $::ways $way] options closeCmd
     set rounds 0
     set cpu [cpu]
     set began [now]
     for {set ended $began} {$ended < $began + $seconds} {set ended [now]} {
         unix_sockets::sendfd $channel [batchFrom $files $rounds $count]
-        if {$way eq "raw"} {
-            set handles [unix_sockets::recvfd -raw $channel]
-        } else {
-            set handles [unix_sockets::recvfd $channel]
-        }
+        set handles [unix_sockets::recvfd {*}$options $channel]
         if {[llength $handles] != $count} {
             error "descriptors were lost"
         }
         if {$rounds % 64 == 0} {
             check $way $handles $rounds
         }
-        if {$way eq "raw"} {
-            foreach number $handles {
-                forkserver::CloseDescriptor $number
-            }
-        } else {
-            foreach file $handles {
-                close $file
-            }
+        foreach handle $handles {
+            $closeCmd $handle
         }
         incr rounds
     }
@@ -185,16 +128,9 @@ proc pingpong {way channel files count seconds} {
 
 proc main {way mode count seconds} {
     set files [openFiles]
-    lassign [unix_sockets::pair] ours theirs
-    if {[unix_process::fork] == 0} {
-        close $ours
-        set work [dict get {flood takeAll pingpong giveBack} $mode]
-        puts $theirs "[$work-$way $theirs] [cpu]"
-        close $theirs
-        unix_process::exit
-    }
-    close $theirs
-    $mode $way $ours $files $count $seconds
+    set work [dict get {flood takeAll pingpong giveBack} $mode]
+    set channel [withChild [unix_sockets::pair] [list $work $way]]
+    $mode $way $channel $files $count $seconds
 }
 
 main {*}$argv

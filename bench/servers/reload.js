@@ -7,60 +7,31 @@
 // parent's first. Each line on standard input makes it reload; it prints "reloaded" when
 // all new workers serve, and ends at end of file.
 const cluster = require('cluster');
-const net = require('net');
 const readline = require('readline');
+const {announce, endAll, forkAll, lineServer, onceAll, serve} = require('./workers');
 
 const wanted = Number(process.argv[2]);
-let fresh = [];
 let serving = [];
 
-function forkAll() {
-    for (let i = 0; i < wanted; i++) {
-        cluster.fork();
-    }
-}
-
-function listening(worker, address) {
-    fresh.push(worker);
-    if (fresh.length < wanted) {
-        return;
-    }
+function replace(fresh, port) {
     const old = serving;
     serving = fresh;
-    fresh = [];
-    for (const each of old) {
-        each.disconnect();
+    for (const worker of old) {
+        worker.disconnect();
     }
     if (old.length > 0) {
         console.log('reloaded');
     } else {
-        console.log('ready', address.port, process.pid, ...serving.map((w) => w.process.pid));
+        announce(fresh, port);
     }
-}
-
-function end() {
-    for (const worker of Object.values(cluster.workers)) {
-        worker.process.kill('SIGKILL');
-    }
-    process.exit(0);
 }
 
 if (cluster.isPrimary) {
-    cluster.on('listening', listening);
-    forkAll();
+    onceAll(wanted, replace);
+    forkAll(wanted);
     const commands = readline.createInterface({input: process.stdin});
-    commands.on('line', forkAll);
-    commands.on('close', end);
+    commands.on('line', () => forkAll(wanted));
+    commands.on('close', endAll);
 } else {
-    cluster.worker.on('error', () => process.exit()); // the parent has ended
-    net.createServer((connection) => {
-        let data = '';
-        connection.on('data', (more) => {
-            data += more;
-            if (data.endsWith('\n')) {
-                connection.end(data);
-            }
-        });
-        connection.on('error', () => {});
-    }).listen(0, '127.0.0.1', 1024);
+    serve(lineServer((connection, line) => connection.end(line)));
 }

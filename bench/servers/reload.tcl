@@ -8,8 +8,7 @@
 # makes it load the application anew; it prints "reloaded" when all new workers serve,
 # and ends at end of file.
 
-lappend auto_path [file dirname [file dirname [file dirname [file normalize [info script]]]]]
-package require socketserver
+source [file join [file dirname [file normalize [info script]]] common.tcl]
 
 set packages [lassign $argv workers]
 set application [string map [list %PACKAGES $packages] {
@@ -25,23 +24,12 @@ set application [string map [list %PACKAGES $packages] {
     }
 }]
 
-proc obey {} {
-    if {[gets stdin] eq "" && [eof stdin]} {
-        set ::ended 1
-        return
-    }
+proc reload {} {
     server reload
     puts reloaded
     flush stdout
 }
 
-unix_process::notifier epoll
-socketserver::pool create server -listen 127.0.0.1:0 -workers $workers \
-    -preload $application -handler serve
-server start
-set port [lindex [dict get [lindex [server listeners] 0] address] 2]
-puts "ready $port [pid] [lmap worker [server workers] {dict get $worker pid}]"
-flush stdout
-chan event stdin readable obey
-vwait ended
+startPool -workers $workers -preload $application -handler serve
+awaitEnd reload
 server stop -graceful 0

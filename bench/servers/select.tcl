@@ -7,7 +7,7 @@
 #
 # Prints "ready PORT PID ..." as pool.tcl does.
 
-lappend auto_path [file dirname [file dirname [file dirname [file normalize [info script]]]]]
+source [file join [file dirname [file normalize [info script]]] common.tcl]
 package require unix_sockets
 package require unix_process
 
@@ -29,10 +29,8 @@ proc parent {count} {
     close $receiving
     unix_process::notifier epoll
     chan event $listener readable [list unix_sockets::handoff $listener $sending]
-    puts "ready [lindex [chan configure $listener -sockname] 2] [pid] $pids"
-    flush stdout
-    chan event stdin readable {set ended 1}
-    vwait ended
+    announce [lindex [chan configure $listener -sockname] 2] $pids
+    awaitEnd
 }
 
 proc worker {} {

@@ -5,42 +5,14 @@
 //
 // Prints "ready PORT PID ..." with the pids, the parent's first, and ends at end of
 // file on standard input.
-const cluster = require('cluster');
-const net = require('net');
+const {lineServer, run} = require('./workers');
 
-if (cluster.isPrimary) {
-    const wanted = Number(process.argv[2]);
-    const pids = [];
-    cluster.on('listening', (worker, address) => {
-        pids.push(worker.process.pid);
-        if (pids.length === wanted) {
-            console.log('ready', address.port, process.pid, ...pids);
-        }
-    });
-    for (let i = 0; i < wanted; i++) {
-        cluster.fork();
+const never = new Int32Array(new SharedArrayBuffer(4));
+
+run(() => lineServer((connection, line) => {
+    const milliseconds = Number(line.split('/')[1]);
+    if (milliseconds > 0) {
+        Atomics.wait(never, 0, 0, milliseconds);
     }
-    process.stdin.resume();
-    process.stdin.on('end', () => {
-        for (const worker of Object.values(cluster.workers)) {
-            worker.process.kill('SIGKILL');
-        }
-        process.exit(0);
-    });
-} else {
-    const never = new Int32Array(new SharedArrayBuffer(4));
-    net.createServer((connection) => {
-        let data = '';
-        connection.on('data', (more) => {
-            data += more;
-            if (data.endsWith('\n')) {
-                const milliseconds = Number(data.split('/')[1]);
-                if (milliseconds > 0) {
-                    Atomics.wait(never, 0, 0, milliseconds);
-                }
-                connection.end(data);
-            }
-        });
-        connection.on('error', () => {});
-    }).listen(0, '127.0.0.1', 1024);
-}
+    connection.end(line);
+}));

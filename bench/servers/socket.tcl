@@ -5,7 +5,7 @@
 #
 # Prints "ready PORT PID ..." as pool.tcl does.
 
-lappend auto_path [file dirname [file dirname [file dirname [file normalize [info script]]]]]
+source [file join [file dirname [file normalize [info script]]] common.tcl]
 package require socketserver
 
 proc serve {channel address port} {
@@ -27,10 +27,8 @@ for {set i 0} {$i < [lindex $argv 0]} {incr i} {
     }
     lappend workers $pid
 }
-puts "ready $port [pid] $workers"
-flush stdout
-chan event stdin readable {set ended 1}
-vwait ended
+announce $port $workers
+awaitEnd
 foreach pid $workers {
     unix_process::kill $pid SIGKILL
     unix_process::wait $pid
