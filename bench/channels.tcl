@@ -69,19 +69,12 @@ proc clients {kind} {
 
 # ---- figures -----------------------------------------------------------------------------
 
-# job: what stands in the first column. Ratios are those of one round.
+# job: what stands in the first column.
 proc rows {job turns} {
-    set base [lmap turn [dict get $turns raw] {dict get $turn rate}]
-    set rows {}
-    dict for {kind results} $turns {
-        set rates [lmap turn $results {dict get $turn rate}]
-        lappend rows [dict create job $job way [dict get $::titles $kind] kind $kind \
-            rate [bench::median $rates] min [tcl::mathfunc::min {*}$rates] \
-            max [tcl::mathfunc::max {*}$rates] \
-            ratio [bench::median [lmap rate $rates raw $base {expr {$rate / $raw}}]] \
-            cpu [bench::median [lmap turn $results {dict get $turn cpu}]]]
-    }
-    return $rows
+    return [lmap {kind results} $turns {
+        dict merge [dict create job $job way [dict get $::titles $kind] kind $kind] \
+            [bench::summary $results [dict get $turns raw]]
+    }]
 }
 
 proc ratio {rows kind} {

@@ -99,6 +99,17 @@ proc bench::has {tool} {
     return [expr {[auto_execok $tool] ne ""}]
 }
 
+# bench::addIfHas waysName name tool value -- a way that needs a tool; without it that is said.
+
+proc bench::addIfHas {waysName name tool value} {
+    upvar 1 $waysName ways
+    if {[has $tool]} {
+        dict set ways $name $value
+    } else {
+        puts "no rows for $name: there is no $tool here"
+    }
+}
+
 # Ends the run with a reason when a tool that it needs is not there.
 proc bench::need {tool} {
     if {![has $tool]} {
@@ -222,6 +233,17 @@ proc bench::quantile {values share} {
 
 proc bench::median {values} {
     return [quantile $values 0.5]
+}
+
+# bench::summary turns base -- rate and cpu of turns, and the ratio of rates to those of
+# base in the same round.
+
+proc bench::summary {turns base} {
+    set rates [lmap turn $turns {dict get $turn rate}]
+    return [dict create rate [median $rates] \
+        min [tcl::mathfunc::min {*}$rates] max [tcl::mathfunc::max {*}$rates] \
+        ratio [median [lmap rate $rates turn $base {expr {$rate / [dict get $turn rate]}}]] \
+        cpu [median [lmap turn $turns {dict get $turn cpu}]]]
 }
 
 # bench::show name title columns rows --

@@ -18,16 +18,8 @@ set defaults {-workers 2 -clients 32 -rounds 5 -seconds 3 -quick 0}
 proc servers {} {
     set tclsh [info nameofexecutable]
     set servers [dict create httpd.tcl [list $tclsh [bench::server http.tcl] $::option(-workers)]]
-    foreach {name tool command} [list \
-        "Node http" node [list node [bench::server http.js] $::option(-workers)] \
-        "nginx" nginx [list $tclsh [bench::server nginx.tcl] $::option(-workers)] \
-    ] {
-        if {[bench::has $tool]} {
-            dict set servers $name $command
-        } else {
-            puts "no rows for $name: there is no $tool here"
-        }
-    }
+    bench::addIfHas servers "Node http" node [list node [bench::server http.js] $::option(-workers)]
+    bench::addIfHas servers nginx nginx [list $tclsh [bench::server nginx.tcl] $::option(-workers)]
     return $servers
 }
 

@@ -29,11 +29,7 @@ proc commands {} {
     set commands [dict create \
         "pool" [list [info nameofexecutable] [bench::server idle.tcl] $workers] \
         "raw epoll" [list [bench::program keep] $workers]]
-    if {[bench::has node]} {
-        dict set commands "Node cluster" [list node [bench::server idle.js] $workers]
-    } else {
-        puts "no rows for Node cluster: there is no node here"
-    }
+    bench::addIfHas commands "Node cluster" node [list node [bench::server idle.js] $workers]
     return $commands
 }
 

@@ -19,11 +19,7 @@ proc ways {} {
     set tcl [list [info nameofexecutable] [bench::server passing.tcl]]
     set ways [dict create "raw C" [list [bench::program passing]] \
         "recvfd -raw" [list {*}$tcl raw] "recvfd, channels" [list {*}$tcl channels]]
-    if {[bench::has python3]} {
-        dict set ways Python [list python3 [bench::server passing.py]]
-    } else {
-        puts "no rows for Python: there is no python3 here"
-    }
+    bench::addIfHas ways Python python3 [list python3 [bench::server passing.py]]
     return $ways
 }
 
@@ -35,19 +31,11 @@ proc turn {command mode batch} {
     }
 }
 
-# Ratios are those of one round.
 proc rows {mode batch turns} {
-    set base [lmap turn [dict get $turns "raw C"] {dict get $turn rate}]
-    set rows {}
-    dict for {way results} $turns {
-        set rates [lmap turn $results {dict get $turn rate}]
-        lappend rows [dict create mode $mode batch $batch way $way \
-            rate [bench::median $rates] min [tcl::mathfunc::min {*}$rates] \
-            max [tcl::mathfunc::max {*}$rates] \
-            ratio [bench::median [lmap rate $rates raw $base {expr {$rate / $raw}}]] \
-            cpu [bench::median [lmap turn $results {dict get $turn cpu}]]]
-    }
-    return $rows
+    return [lmap {way results} $turns {
+        dict merge [dict create mode $mode batch $batch way $way] \
+            [bench::summary $results [dict get $turns "raw C"]]
+    }]
 }
 
 proc goals {rows} {

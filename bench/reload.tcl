@@ -24,16 +24,10 @@ proc ways {} {
     set tclsh [info nameofexecutable]
     set ways [dict create pool [list \
         [list $tclsh [bench::server reload.tcl] $::option(-workers) {*}$::option(-packages)] ""]]
-    foreach {name tool command prefix} [list \
-        "Node cluster" node [list node [bench::server reload.js] $::option(-workers)] "" \
-        "nginx" nginx [list $tclsh [bench::server nginx.tcl] $::option(-workers)] "GET " \
-    ] {
-        if {[bench::has $tool]} {
-            dict set ways $name [list $command $prefix]
-        } else {
-            puts "no row for $name: there is no $tool here"
-        }
-    }
+    bench::addIfHas ways "Node cluster" node \
+        [list [list node [bench::server reload.js] $::option(-workers)] ""]
+    bench::addIfHas ways nginx nginx \
+        [list [list $tclsh [bench::server nginx.tcl] $::option(-workers)] "GET "]
     return $ways
 }
 

@@ -26,11 +26,7 @@ proc ways {} {
         "raw shared" [list $raw shared $workers] \
         "raw reuseport" [list $raw reuseport $workers] \
         "raw round robin" [list $raw roundrobin $workers]]
-    if {[bench::has node]} {
-        dict set ways "Node cluster" [list node [bench::server slow.js] $workers]
-    } else {
-        puts "no rows for Node cluster: there is no node here"
-    }
+    bench::addIfHas ways "Node cluster" node [list node [bench::server slow.js] $workers]
     return $ways
 }
 
