@@ -1,6 +1,7 @@
 # Faults: each system call of the library fails in turn, in one scenario after the other.
 #
-#   tclsh tests/faults.tcl LIBRARY ?-jobs N? ?-sample N? ?-only KIND,...? ?-verbose 1? ?PATTERN?
+#   tclsh tests/faults.tcl LIBRARY ?-jobs N? ?-sample N? ?-only KIND,...? ?-slow N? ?-verbose 1?
+#       ?-point {KIND FROM COUNT WHAT}? ?PATTERN?
 #
 # LIBRARY is what tests/faults/inject.cpp was built to, see the verb `faults` of build.tcl.
 # A scenario (tests/faults/scenarios.tcl) runs once to count its calls. Then, for each kind
@@ -17,7 +18,8 @@
 #     wrong    another outcome than that of success, or an error that hides its cause
 # A violation counts when it shows again with six times the time.
 #
-# With -sample each N-th point only. The last line is "N passed, M failed".
+# With -sample each N-th point only, with -slow on a machine that does much else, with -point
+# one point of one scenario, to see what happens. The last line is "N passed, M failed".
 
 package require Tcl 8.6-
 
@@ -30,8 +32,10 @@ namespace eval faults {
     # In the place of "for ever" where no program could go on: a signal storm, a socket
     # that is never ready.
     variable storm 50
-    variable storms {EINTR EAGAIN ECONNABORTED EPROTO ENETDOWN EHOSTUNREACH short}
+    variable storms {{* EINTR} {* EAGAIN} {* short} {accept4 ECONNABORTED} {accept4 EPROTO}
+        {accept4 ENETDOWN} {accept4 EHOSTUNREACH} {poll ENOMEM}}
     # Milliseconds for a scenario, and of processor time.
+    variable slowness 1
     variable deadlineMs 3000
     variable maxCpuMs 400
 
@@ -108,6 +112,7 @@ namespace eval faults {
     variable known {
         {adopt getsockopt * wrong}
         {takeover getsockopt * wrong}
+        {forkserver* getsockopt * wrong}
         {silence getsockopt * *}
         {look-refuse accept4 * wrong}
         {* getsockname ENOBUFS wrong}
@@ -303,6 +308,8 @@ proc faults::Left {before after} {
 proc faults::Attempt {name arm {slow 1}} {
     variable deadlineMs
     variable scenarios
+    variable slowness
+    set slow [expr {$slow * $slowness}]
     set patience [expr {[dict get $scenarios $name -patience] * $slow}]
     set outcome [inject::run [list ::faults::Perform $name $arm $patience] \
         [expr {$deadlineMs * $slow + 2 * $patience}]]
@@ -385,7 +392,7 @@ proc faults::Points {counts isHeavy} {
         foreach what [dict get $plausible $kind] {
             for {set position 1} {$position <= min($calls, $most)} {incr position} {
                 lappend points [list $kind $position 1 $what]
-                set ever [expr {$what in $storms ? $storm : 1000000000}]
+                set ever [expr {[Matches $storms [list $kind $what]] ? $storm : 1000000000}]
                 lappend points [list $kind $position $ever $what]
             }
         }
@@ -408,8 +415,12 @@ proc faults::Try {name point base} {
 
 proc faults::IsKnown {name point verdict} {
     variable known
-    foreach each $known {
-        if {[string match $each [list $name [lindex $point 0] [lindex $point 3] $verdict]]} {
+    return [Matches $known [list $name [lindex $point 0] [lindex $point 3] $verdict]]
+}
+
+proc faults::Matches {patterns words} {
+    foreach pattern $patterns {
+        if {[string match $pattern $words]} {
             return 1
         }
     }
@@ -499,7 +510,7 @@ proc faults::Show {name tally} {
         [expr {[llength $violations] / 4}] \
         [expr {[dict get $tally ms] / 1000.0}]]
     foreach {point verdict reason site} $violations {
-        puts "    $verdict: $point at $site: [string range $reason 0 700]"
+        puts "    $verdict: $point at $site: [string range [string map {\n { }} $reason] 0 700]"
     }
     flush stdout
 }
@@ -521,7 +532,7 @@ proc faults::RunAll {library options jobs pattern} {
         }
         vwait ::ended
     }
-    Conclude $names
+    return [Conclude $names]
 }
 
 proc faults::Conclude {names} {
@@ -541,7 +552,7 @@ proc faults::Conclude {names} {
         [dict get $sum clean] ended with an error that tells why,\
         [dict get $sum known] known violations, $failed new ones"
     puts "[expr {[dict get $sum injected] - $failed}] passed, $failed failed"
-    exit [expr {$failed > 0 || [dict get $sum injected] == 0}]
+    return [expr {$failed > 0 || [dict get $sum injected] == 0}]
 }
 
 proc faults::Main {words} {
@@ -549,14 +560,17 @@ proc faults::Main {words} {
     variable directory
     variable temporary
     set words [lassign $words library]
-    array set option {-jobs 2 -sample 1 -only {} -verbose 0 -scenario {} -point {}}
+    variable slowness
+    array set option {-jobs 2 -sample 1 -only {} -slow 1 -verbose 0 -scenario {} -point {}}
     while {[string match -* [lindex $words 0]]} {
         set words [lassign $words name value]
         set option($name) $value
     }
     set pattern [expr {[llength $words] ? [lindex $words 0] : "*"}]
     set only [split $option(-only) ,]
+    set slowness $option(-slow)
     Load $library
+    set status 0
     try {
         if {$option(-point) ne ""} {
             puts [join [lmap {key value} [Attempt $pattern $option(-point)] {
@@ -565,12 +579,13 @@ proc faults::Main {words} {
         } elseif {$option(-scenario) ne ""} {
             puts [RunScenario $option(-scenario) $option(-sample) $only $option(-verbose)]
         } else {
-            RunAll $library [list -sample $option(-sample) -only $option(-only) \
-                -verbose $option(-verbose)] $option(-jobs) $pattern
+            set status [RunAll $library [list -sample $option(-sample) -only $option(-only) \
+                -slow $slowness -verbose $option(-verbose)] $option(-jobs) $pattern]
         }
     } finally {
         file delete -force $temporary
     }
+    exit $status
 }
 
 if {[info exists argv0] && [file normalize $argv0] eq [file normalize [info script]]} {

@@ -104,10 +104,11 @@ void takeBack() {
 // A row for each call that fails in the common way. CODE: returns the errno.
 #define UDS_CALLS(X)                                                                               \
     X(accept4)                                                                                     \
-    X(bind) X(chmod) X(connect) X(dup2) X(dup3) X(epoll_create1) X(epoll_ctl) X(epoll_wait)        \
-        X(faccessat) X(fchdir) X(flock) X(fork) X(fstat) X(ftruncate) X(getcwd) X(getgroups)       \
-            X(getpeername) X(getrlimit) X(getsockname) X(getsockopt) X(kill) X(listen) X(lstat)    \
-                X(mmap) X(opendir) X(pipe) X(pipe2) X(poll) X(setegid) X(seteuid) X(setgroups)     \
+    X(bind)                                                                                        \
+    X(chmod) X(connect) X(dup2) X(dup3) X(epoll_create1) X(epoll_ctl) X(epoll_wait) X(faccessat)   \
+        X(fchdir) X(flock) X(fork) X(fstat) X(ftruncate) X(getcwd) X(getgroups) X(getpeername)     \
+            X(getrlimit) X(getsockname) X(getsockopt) X(kill) X(listen) X(lstat) X(mmap)           \
+                X(opendir) X(pipe) X(pipe2) X(poll) X(setegid) X(seteuid) X(setgroups)             \
                     X(setresgid) X(setresuid) X(setrlimit) X(setsid) X(setsockopt) X(sigaction)    \
                         X(socket) X(socketpair) X(timer_create) X(timer_settime) X(unlink)         \
                             X(waitid) X(waitpid)
@@ -115,8 +116,9 @@ void takeBack() {
 // Written out below.
 #define UDS_OWN_CALLS(X)                                                                           \
     X(close)                                                                                       \
-    X(fcntl) X(ioctl) X(open) X(prctl) X(pread) X(pwrite) X(read) X(recv) X(recvmsg) X(send)       \
-        X(sendmsg) X(shutdown) X(syscall) X(write)
+    X(fcntl)                                                                                       \
+    X(ioctl) X(open) X(prctl) X(pread) X(pwrite) X(read) X(recv) X(recvmsg) X(send) X(sendmsg)     \
+        X(shutdown) X(syscall) X(write)
 // Kinds of their own behind fcntl and syscall.
 #define UDS_PARTS(X) X(dupfd) X(pidfd_open) X(capget)
 
@@ -491,8 +493,9 @@ int openCommand(void *, Tcl_Interp *interp, int, Tcl_Obj *const words[]) {
     void *memory =
         ::mmap(nullptr, sizeof(Control), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     control = memory == MAP_FAILED ? nullptr : static_cast<Control *>(memory);
-    // What outlives a run is ours to end.
+    // What outlives a run is ours to end, and we end with who started us.
     ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     Tcl_SetObjResult(interp, kinds);
     return TCL_OK;
 }
@@ -630,11 +633,12 @@ bool endsBy(pid_t pid, int ms) {
 
 [[noreturn]] void beChild(Tcl_Interp *interp, Tcl_Obj *script, int output) {
     ::setpgid(0, 0);
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     ::dup2(output, 1);
     ::dup2(output, 2);
     ::close(output);
     if (Tcl_EvalObjEx(interp, script, TCL_EVAL_GLOBAL) != TCL_OK)
-        fprintf(stderr, "%s\n", Tcl_GetVar(interp, "errorInfo", TCL_GLOBAL_ONLY));
+        fprintf(stderr, "%s\n", Tcl_GetVar2(interp, "errorInfo", nullptr, TCL_GLOBAL_ONLY));
     strncpy(control->result, Tcl_GetStringResult(interp), kMaxResult - 1);
     control->armed = 0;
     Tcl_Exit(0);

@@ -701,10 +701,27 @@ scenario notifier {
 
 # ---- fork server ------------------------------------------------------------------------------
 
+# Its child may be unable to begin, or be reaped by another part of the program.
+proc expectStatus {status wanted} {
+    if {$status eq "lost"} {
+        throw {FORKSERVER LOST} "the fork server is gone"
+    }
+    if {$status eq "exit -1"} {
+        throw {POSIX ECHILD} "its status is lost"
+    }
+    if {$status ne $wanted && $status eq "exit 1"} {
+        throw {SCENARIO CHILD} "the child ended with an error"
+    }
+    same $status $wanted
+}
+
 scenario forkserver -clean {
     catch {$fs destroy}
-} -heavy 1 -allow {* {FORKSERVER LOST*} {ctrunc eof} {FORKSERVER *} * {SCENARIO CHILD}} {
-    set fs [forkserver::start -preload {proc double x {expr {2 * $x}}}]
+} -heavy 1 -patience 1000 -allow {* {FORKSERVER LOST*} {ctrunc eof} {FORKSERVER *}
+    * {SCENARIO CHILD}} {
+    set fs [forkserver::start -onlost {set ::childEnded lost} -preload {
+        proc double x {expr {2 * $x}}
+    }]
     same [$fs eval {double 4}] 8
     set child [$fs fork -args 5 -onexit {apply {{pid status args} {set ::childEnded $status}}} {
         set socket [forkserver::child socket]
@@ -715,18 +732,17 @@ scenario forkserver -clean {
     set line [gets $socket]
     close $socket
     await {[info exists childEnded]}
-    if {$line eq ""} {
-        throw {SCENARIO CHILD} $childEnded
-    }
+    expectStatus $childEnded "exit 0"
     same $line 10
-    same $childEnded "exit 0"
     $fs stop -wait 1 -timeout 200
 }
 
 scenario forkserver-share -clean {
     catch {$other destroy}
     catch {$fs destroy}
-} -heavy 1 -allow {* {FORKSERVER LOST*} {ctrunc onefd eof} {FORKSERVER *}} {
+} -heavy 1 -patience 1000 -allow {* {FORKSERVER LOST*} {ctrunc onefd eof} {FORKSERVER *}
+    {short ECONNRESET} {FORKSERVER READ*} {ctrunc onefd} {UNIX_SOCKETS TRUNCATED *}
+    * {SCENARIO CHILD}} {
     set fs [forkserver::start]
     lassign [unix_sockets::pair] mine theirs
     $fs share $mine
@@ -734,7 +750,7 @@ scenario forkserver-share -clean {
     same [$other eval {expr 1 + 1}] 2
     set child [$other fork {gets [forkserver::child socket]}]
     $other kill [dict get $child pid] TERM
-    same [$other wait [dict get $child pid] -timeout 5000] "signal SIGTERM"
+    expectStatus [$other wait [dict get $child pid] -timeout 5000] "signal SIGTERM"
     $other destroy
     $fs stopserver
 }
@@ -752,6 +768,7 @@ proc servePool {args} {
     set path [path pool[incr ::pools]]
     socketserver::pool create demo -listen unix:$path -handler serve -workers 1 -log noteLog \
         -loglevel warn -backoff {5 10} -boottimeout [expr {2 * $::patience}] -preload {
+            interp bgerror {} ::tcl::Bgerror ;# not that of the process it comes from
             proc serve {channel args} {
                 try {
                     puts $channel "got [gets $channel]"
@@ -808,6 +825,18 @@ scenario pool-perconnection -heavy 1 -patience 2000 -clean {
 } -allow {* {SOCKETSERVER *} * {FORKSERVER *} * {LOG *} {ctrunc eof} {UNIX_SOCKETS *}
     {EMFILE ENFILE ENOMEM ENOBUFS ETOOMANYREFS} {STOPPED *}} {
     set path [servePool -mode perconnection -maxpersource 5]
+    expectAnswer $path
+    demo stop
+    await {[demo state] eq "stopped"}
+}
+
+# A limit, so that the parent waits for news of its workers.
+scenario pool-limited -heavy 1 -patience 2000 -clean {
+    catch {demo destroy}
+} -allow {* {SOCKETSERVER *} * {FORKSERVER *} * {LOG *} {ctrunc eof} {UNIX_SOCKETS *}
+    {EMFILE ENFILE ENOMEM ENOBUFS ETOOMANYREFS} {STOPPED *}} {
+    set path [servePool -maxconnections 1]
+    expectAnswer $path
     expectAnswer $path
     demo stop
     await {[demo state] eq "stopped"}
