@@ -16,8 +16,10 @@ namespace uds {
 
 namespace {
 
-// Connections are taken and served for so long before other events get their turn.
-constexpr uint64_t kTurnMicros = 20000;
+// Connections are taken and served for so long before other events, those that have
+// come meanwhile too, get their turn. After a long call of the handler it is to be known
+// whether the parent lives, and still wants a connection taken.
+constexpr uint64_t kTurnMicros = 1000;
 // Connections that a worker may have more than another one before it goes to the
 // end of the row, and before it lets others go first.
 constexpr uint64_t kRotateLead = 2;
@@ -55,9 +57,9 @@ struct Serving::Words {
     ObjRef channel, address, port;
 };
 
-// In an event. The connection may have been closed in another thread, and the
-// interpreter may be gone by then.
-struct Serving::Closed {
+// In an event, for which the interpreter may be gone. A connection may have been
+// closed in another thread.
+struct Serving::Later {
     std::weak_ptr<Serving> serving;
     int number;
     uint64_t claim;
@@ -67,13 +69,14 @@ namespace {
 
 struct Event {
     Tcl_Event header;
-    void *closed;
+    void *content;
 };
 
-Tcl_Event *newEvent(Tcl_EventProc *proc, void *closed) {
+// The event owns its content.
+Tcl_Event *newEvent(Tcl_EventProc *proc, void *content) {
     auto *event = reinterpret_cast<Event *>(Tcl_Alloc(sizeof(Event)));
     event->header.proc = proc;
-    event->closed = closed;
+    event->content = content;
     return &event->header;
 }
 
@@ -151,7 +154,22 @@ void Serving::onSetup(void *serving, int) {
 }
 
 void Serving::onReadable(void *serving, int) {
-    static_cast<Serving *>(serving)->turn();
+    auto *own = static_cast<Serving *>(serving);
+    if (std::exchange(own->othersFirst_, false))
+        Tcl_QueueEvent(newEvent(onTurn, new Later{own->weak_from_this(), 0, 0}), TCL_QUEUE_TAIL);
+    else
+        own->turn();
+}
+
+int Serving::onTurn(Tcl_Event *event, int) {
+    const std::unique_ptr<Later> later = contentOf(event);
+    if (const auto own = later->serving.lock())
+        own->turn();
+    return 1;
+}
+
+std::unique_ptr<Serving::Later> Serving::contentOf(Tcl_Event *event) {
+    return std::unique_ptr<Later>(static_cast<Later *>(reinterpret_cast<Event *>(event)->content));
 }
 
 // A worker that serves one after the other takes the next at once; others leave it
@@ -166,12 +184,8 @@ void Serving::turn() {
         giveWay();
         more = false;
     }
-    while (more && takes()) {
-        if (monotonicMicros() >= until)
-            rest(0); // what the parent has said goes first
-        else
-            more = (tellsEmpty_ || isQueued(settings_.queue)) && takeOne();
-    }
+    while (more && takes() && !(othersFirst_ = monotonicMicros() >= until))
+        more = (tellsEmpty_ || isQueued(settings_.queue)) && takeOne();
     watch();
 }
 
@@ -287,15 +301,14 @@ int Serving::track(Tcl_Channel channel, uint64_t claim) {
                 return;
             }
             Tcl_ThreadQueueEvent(thread,
-                                 newEvent(onClosedElsewhere, new Closed{serving, number, claim}),
-                                 TCL_QUEUE_TAIL); // which owns it
+                                 newEvent(onClosedElsewhere, new Later{serving, number, claim}),
+                                 TCL_QUEUE_TAIL);
             Tcl_ThreadAlert(thread);
         });
 }
 
 int Serving::onClosedElsewhere(Tcl_Event *event, int) {
-    const std::unique_ptr<Closed> closed(
-        static_cast<Closed *>(reinterpret_cast<Event *>(event)->closed));
+    const std::unique_ptr<Later> closed = contentOf(event);
     if (const auto own = closed->serving.lock())
         own->closed(closed->number);
     return 1;
@@ -309,16 +322,14 @@ void Serving::closed(int number) {
     const uint64_t claim = found->second.claim;
     open_.erase(found);
     if (claim > 0 || !wanted_)
-        Tcl_QueueEvent(
-            newEvent(onReleased, new Closed{weak_from_this(), number, claim}), // which owns it
-            TCL_QUEUE_TAIL);
+        Tcl_QueueEvent(newEvent(onReleased, new Later{weak_from_this(), number, claim}),
+                       TCL_QUEUE_TAIL);
     if (!watching_)
         watch();
 }
 
 int Serving::onReleased(Tcl_Event *event, int) {
-    const std::unique_ptr<Closed> closed(
-        static_cast<Closed *>(reinterpret_cast<Event *>(event)->closed));
+    const std::unique_ptr<Later> closed = contentOf(event);
     const auto own = closed->serving.lock();
     if (!own || own->abandoned_)
         return 1;

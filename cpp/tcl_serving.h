@@ -61,7 +61,7 @@ private:
         uint64_t claim;
     };
     struct Words;
-    struct Closed;
+    struct Later;
 
     bool takes() const;
     void watch();
@@ -77,9 +77,11 @@ private:
     void closed(int number);
     void tell(std::initializer_list<Tcl_Obj *> words);
     void tellFailed(int code, Tcl_Obj *channel);
+    static std::unique_ptr<Later> contentOf(Tcl_Event *event);
     static void onReadable(void *serving, int mask);
     static void onRested(void *serving);
     static void onSetup(void *serving, int flags);
+    static int onTurn(Tcl_Event *event, int flags);
     static int onClosedElsewhere(Tcl_Event *event, int flags);
     static int onReleased(Tcl_Event *event, int flags);
 
@@ -92,7 +94,8 @@ private:
     bool wanted_ = false;
     bool watching_ = false;
     bool yielding_ = false;
-    bool troubled_ = false; // the last attempt to take one failed
+    bool othersFirst_ = false; // the last turn was long
+    bool troubled_ = false;    // the last attempt to take one failed
     bool tellsEmpty_ = false;
     bool abandoned_ = false;
     Tcl_TimerToken rest_ = nullptr;
