@@ -22,7 +22,7 @@ namespace {
 constexpr int kStreamBuffer = 120 * 1024;
 // The longest record, and the data of a message that recvfd takes.
 constexpr int kRecordBuffer = 64 * 1024;
-constexpr size_t kMappedBlock = 512 * 1024;
+constexpr size_t kMappedBlock = size_t{512} * 1024;
 
 constexpr int kFirstRetryMs = 1;
 constexpr int kLastRetryMs = 50;
