@@ -70,5 +70,5 @@ fuzz::run [list {*}[fuzz::texts {
     "workers [set x 3]\n"
     "concurrency 10 ;# more\nrate 100\nmaxpersource 5\ntimeout 30000\nunknown 1\n"
 }] [list 1 "WORKERS=4\nLISTEN=8080 9090\nLOGLEVEL=debug\nNONSENSE=1\nworkers=2\n"]] \
-    {"set " "workers " "listen " "\[set x " "\$x" "unix:" "app " "\{\n" "\}\n" "env(PATH)" "::x::y"} \
-    tryConfig
+    {"set " "workers " "listen " "\[set x " "\$x" "unix:" "app " "\{\n" "\}\n" "env(PATH)" \
+        "::x::y"} tryConfig

@@ -105,7 +105,8 @@ fuzz::run [list \
     [list 3 {1 fork {puts [forkserver::child socket] x} a b} 1 {2 killall SIGTERM}] \
     [list 2 {1 share} 1 {2 children} 7 {} 6 {}] \
     [list 1 {1 eval {expr {1 + 1}}} 1 {2 eval {set x [list a b]}}] \
-    [list 1 {1 kill 1 SIGTERM} 1 {2 stop 1 1000} 1 {3 stopserver} 1 {4 failed text {-errorcode X}}] \
+    [list 1 {1 kill 1 SIGTERM} 1 {2 stop 1 1000} 1 {3 stopserver}] \
+    [list 1 {4 failed text {-errorcode X}}] \
     [list 0 [fuzz::frame {1 children}] 0 [string range [fuzz::frame {2 wait 7}] 0 4]] \
     [list 9 123 10 456 8 x 1 {1 children}] \
     [list 5 {1 share} 4 {1 share} 1 {2 children}]

@@ -120,11 +120,12 @@ fuzz::handles 1
 waitFor 1000 {[info exists ::waitForTick]} ;# opens the notifier's descriptors
 set channelsBefore [chan names]
 set descriptorsBefore [descriptors]
-set pid [tempPath handle]
 fuzz::run [list \
     [list 0 "" 4 {takeover 1 {127.0.0.1:80 1} {}} 1 {go {}}] \
-    [list 0 "" 5 {takeover 12 {127.0.0.1:80 1 unix:/run/x 1} {}} 1 {go {127.0.0.1:80 {} x {y 1 2}}}] \
-    [list 0 "" 4 [list takeover 1 {} $pid] 1 {go {}}] [list 0 "" 1 {takeover 1 {} {}}] \
+    [list 0 "" 5 {takeover 12 {127.0.0.1:80 1 unix:/run/x 1} {}} \
+        1 {go {127.0.0.1:80 {} x {y 1 2}}}] \
+    [list 0 "" 4 [list takeover 1 {} [tempPath handle]] 1 {go {}}] \
+    [list 0 "" 1 {takeover 1 {} {}}] \
     [list 1 "" 1 {ready 123}] [list 1 "" 1 {failed {no database}}] \
     [list 1 "" 2 {ready 1} 1 {failed x}] [list 1 "" 0 abc] [list 0 "" 0 abc]
 ] {takeover "go " ready failed 127.0.0.1:80} tryTakeover
