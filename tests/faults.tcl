@@ -119,6 +119,7 @@ namespace eval faults {
         {* fstat * leak}
         {* opendir * leak}
         {forkserver* open EINTR wrong}
+        {forkserver-share fcntl EBADF leak}
         {pool* open EINTR wrong}
         {pool* ioctl * *}
         {proxy-header getsockopt * wrong}

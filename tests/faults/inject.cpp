@@ -72,7 +72,6 @@ struct Control {
     std::atomic<int> calls[kMaxKinds];
     std::atomic<int> fired;
     std::atomic<uintptr_t> site; // in the library, of the first that fired
-    std::atomic<int> pid;        // of the process where that was
     char result[kMaxResult];
 };
 
@@ -87,10 +86,8 @@ int faultFor(int kind, void *site) {
     const int number = ++control->calls[kind];
     if (control->kind != kind || number < control->from || number - control->from >= control->count)
         return 0;
-    if (control->fired++ == 0) {
+    if (control->fired++ == 0)
         control->site = reinterpret_cast<uintptr_t>(site) - libraryBase;
-        control->pid = ::getpid();
-    }
     return control->what;
 }
 
