@@ -2,6 +2,8 @@
 
 #include "posix_pid.h"
 
+#include <sched.h>
+
 #include <utility>
 
 namespace uds {
@@ -29,6 +31,9 @@ void Relay::onReadable(void *relay, int) {
     auto *own = static_cast<Relay *>(relay);
     if (own->process_ == ownPid()) {
         Result<HandOff> done = handOff(*listenerOf(own->listener_), own->queue_, own->most_);
+        // Workers and clients that are ready to run on this processor go first: more
+        // connections come in one go then, for one wake-up.
+        ::sched_yield();
         if (done)
             own->count_ += static_cast<uint64_t>(done.value().count);
         if (done &&

@@ -68,6 +68,7 @@ private:
     void rest(int ms);
     void turn();
     bool takeOne();
+    bool waitsNext() const;
     void begin(QueuedConnection connection);
     void callHandler(const Words &words, int number);
     bool yieldsFirst();
