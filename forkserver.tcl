@@ -102,7 +102,12 @@ proc forkserver::attach {args} {
         CloseAll $descriptors
         throw {FORKSERVER READ} "couldn't attach: no fork server was shared on \"$channel\""
     }
-    set link [unix_sockets::adopt [lindex $descriptors 0]]
+    try {
+        set link [unix_sockets::adopt [lindex $descriptors 0]]
+    } on error {message failure} {
+        CloseAll $descriptors
+        return -options $failure $message
+    }
     try {
         return [Connection new $link $pid 0 [dict get $options -onlost]]
     } on error {} {

@@ -88,9 +88,14 @@ Result<std::optional<ProxyHeader>> takeHeader(int fd) {
     if (size == 0)
         return std::optional<ProxyHeader>();
     const ProxyHeader header = parseProxyHeader(bytes, size, ended);
-    if (header.kind == ProxyHeader::Kind::Whole)
-        if (Result<size_t> taken = receiveBytes(fd, bytes, header.length, true); !taken)
+    for (size_t done = 0; header.kind == ProxyHeader::Kind::Whole && done < header.length;) {
+        Result<size_t> taken = receiveBytes(fd, bytes, header.length - done, true);
+        if (!taken)
             return taken.error();
+        if (taken.value() == 0)
+            break;
+        done += taken.value();
+    }
     return std::optional(header);
 }
 

@@ -51,7 +51,7 @@ int isNotifierCommand(const Call &call) {
 // Closes channels without a trace: what Tcl or a stacked channel still writes
 // goes to /dev/null, not to connections that belong to another process.
 int discard(const Call &call, const std::vector<OwnedChannel> &channels) {
-    const UniqueFd nowhere(::open("/dev/null", O_RDWR | O_CLOEXEC));
+    const UniqueFd nowhere(retry([] { return ::open("/dev/null", O_RDWR | O_CLOEXEC); }));
     if (!nowhere)
         return call.fail(systemError("couldn't open \"/dev/null\""));
     std::set<int> descriptors;
@@ -60,7 +60,7 @@ int discard(const Call &call, const std::vector<OwnedChannel> &channels) {
     for (int fd : descriptors) {
         // A poller would go on with a file that another process still holds.
         Tcl_DeleteFileHandler(fd);
-        ::dup2(nowhere.get(), fd);
+        retry([&] { return ::dup2(nowhere.get(), fd); });
     }
     for (const OwnedChannel &each : channels) {
         // Or Tcl would keep the channel until its output is gone.

@@ -291,7 +291,7 @@ int handOffOneCommand(const Call &call) {
     return call.answer(Tcl_NewStringObj(stopName(done.value().stop), -1));
 }
 
-// Closes up to max connections, each after it got the banner: how many.
+// Closes up to max connections, each after it got the banner: how many, and why no more.
 int refuseCommand(const Call &call) {
     Listener *listener = findListener(call, 0, "accept on");
     int max = 0;
@@ -301,16 +301,21 @@ int refuseCommand(const Call &call) {
     const unsigned char *banner = bytesOf(call.interp, call.arguments[2], size);
     if (!banner)
         return TCL_ERROR;
+    auto stop = std::optional(HandOff::Stop::Max);
     int count = 0;
     for (; count < max; ++count) {
         Result<Accepted> next = acceptFrom(*listener);
-        if (!next && stopReason(next.error().code, HandOff::Stop::Empty))
+        if (!next) {
+            stop = stopReason(next.error().code, HandOff::Stop::Empty);
+            if (!stop)
+                return call.fail(systemError(
+                    "couldn't accept on \"" + text(call.arguments[0]) + "\"", next.error().code));
             break;
-        if (!next)
-            return call.fail(systemError("couldn't accept on \"" + text(call.arguments[0]) + "\"",
-                                         next.error().code));
+        }
         refuse(std::move(next.value().fd), banner, static_cast<size_t>(size));
     }
+    if (answerStop(call, 3, *stop) != TCL_OK)
+        return TCL_ERROR;
     return call.answer(Tcl_NewIntObj(count));
 }
 
@@ -366,7 +371,7 @@ std::vector<Command> poolCommands() {
         {"socketserver::Relay", {}, 4, 4, "listener queue max otherwiseCmd", relayCommand},
         {"socketserver::Relayed", {}, 1, 1, "listener", relayedCommand},
         {"socketserver::HandOffOne", {}, 3, 3, "listener queue id", handOffOneCommand},
-        {"socketserver::Refuse", {}, 3, 3, "listener max banner", refuseCommand},
+        {"socketserver::Refuse", {}, 3, 4, "listener max banner ?reasonName?", refuseCommand},
         {"socketserver::ListenerSockets", {}, 1, 1, "listener", listenerSocketsCommand},
         {"socketserver::Requeue", {}, 2, 2, "queue fd", requeueCommand},
     };

@@ -182,6 +182,10 @@ std::vector<Poller::Ready> Poller::waitInEpoll(int timeoutMs) {
                 ready.push_back({fd, each.events});
     epoll_event events[kBatch];
     const int count = ::epoll_wait(epoll_.get(), events, kBatch, ready.empty() ? timeoutMs : 0);
+    if (count < 0 && errno != EINTR) {
+        epoll_.reset();
+        return waitInPoll(timeoutMs);
+    }
     bool stale = false;
     for (int i = 0; i < count; ++i) {
         const int fd = descriptorIn(events[i].data.u64);

@@ -138,9 +138,10 @@ proc forkserver::server::LetIn {} {
         if {[llength $descriptors] == 0} {
             return
         }
-        catch {
-            set channel [unix_sockets::adopt [lindex $descriptors 0]]
-            AddCaller $channel 0 [KnockingPid $channel $data]
+        if {[catch {unix_sockets::adopt [lindex $descriptors 0]} channel]} {
+            ::forkserver::CloseAll $descriptors
+        } else {
+            catch {AddCaller $channel 0 [KnockingPid $channel $data]}
         }
     }
     # No free descriptor: they wait.

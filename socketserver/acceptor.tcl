@@ -378,8 +378,7 @@ oo::class create socketserver::Acceptor {
                 return $limit
             }
             refuse {
-                my Refuse $listener $::socketserver::batch $limit [lindex $policy 1]
-                return max
+                return [my Refuse $listener $::socketserver::batch $limit [lindex $policy 1]]
             }
         }
         set peer [::socketserver::Look $listener reason]
@@ -393,11 +392,13 @@ oo::class create socketserver::Acceptor {
         return [my Obey $listener $limit $verdict 0]
     }
 
+    # Returns why to stop, or max.
     method Refuse {listener most reason banner} {
-        set count [::socketserver::Refuse $listener $most [encoding convertto utf-8 $banner]]
+        set count [::socketserver::Refuse $listener $most [encoding convertto utf-8 $banner] stop]
         if {$count > 0} {
             dict incr refusals $reason $count
         }
+        return [expr {$stop eq "empty" ? "max" : $stop}]
     }
 
     # accept | refuse ?banner? | queue | route target. A command that fails, or
@@ -435,8 +436,7 @@ oo::class create socketserver::Acceptor {
                 return [my HandOffOne $listener $sender $claim]
             }
             refuse {
-                my Refuse $listener 1 $reason [lindex $verdict 1]
-                return max
+                return [my Refuse $listener 1 $reason [lindex $verdict 1]]
             }
             queue {
                 return $reason
