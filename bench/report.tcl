@@ -167,8 +167,9 @@ proc section {program figures} {
 
 proc page {all charts} {
     set parts [list "# Benchmarks" \
-        "Made by `tclsh build.tcl bench full`; \[bench/README.md\](../bench/README.md) says what\
-        each program does. Figures of different machines do not compare; the ratios do, more or\
+        "Made by `bench/report.tcl` of the runs that are named below; `tclsh build.tcl bench full`\
+        repeats all of them at length. \[bench/README.md\](../bench/README.md) says what each\
+        program does. Figures of different machines do not compare; the ratios do, more or\
         less." "## Goals" [goalsText $all] [goalsTable $all]]
     dict for {program figures} $all {
         lappend parts "## $program" [conditionsText $figures]
