@@ -141,17 +141,11 @@ proc strays {fs} {
 }
 
 proc procStatus {pid name} {
-    set file [open /proc/$pid/status]
-    set text [read $file]
-    close $file
-    return [lindex [regexp -inline -line "^$name:\\s*(.*)$" $text] 1]
+    return [lindex [regexp -inline -line "^$name:\\s*(.*)$" [procFile /proc/$pid/status]] 1]
 }
 
 proc offspring {pid} {
-    set file [open /proc/$pid/task/$pid/children]
-    set pids [read $file]
-    close $file
-    return [lsort -integer $pids]
+    return [lsort -integer [procFile /proc/$pid/task/$pid/children]]
 }
 
 proc alive {pid} {

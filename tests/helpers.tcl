@@ -26,6 +26,7 @@
 #   withLimit NAME N SCRIPT runs SCRIPT under a lowered resource limit (prlimit)
 #   listening PATH          whether somebody listens on a unix path or an abstract name
 #   freePort ?HOST?         a port of a host, or of all, that is free and likely to stay so
+#   procFile PATH           what is in a file of /proc
 #   cpuMs PID               processor time that a process has used, in milliseconds
 #   captureBgerrors SCRIPT  runs SCRIPT: {message ...} of background errors meanwhile
 #   startSuite, endSuite    first and last command of every test file: the second
@@ -59,6 +60,16 @@ proc waitFor {ms script} {
         after cancel $tick
     }
     return
+}
+
+# A process may end between opening and reading, which is an error then.
+proc procFile {path} {
+    set file [open $path]
+    try {
+        return [read $file]
+    } finally {
+        close $file
+    }
 }
 
 proc pollFor {ms script} {
@@ -259,9 +270,8 @@ proc freePort {{host ""}} {
 }
 
 proc cpuMs {pid} {
-    set file [open /proc/$pid/stat]
-    set fields [lrange [regexp -inline -all {\S+} [regsub {^.*\)} [read $file] {}]] 11 12]
-    close $file
+    set stat [procFile /proc/$pid/stat]
+    set fields [lrange [regexp -inline -all {\S+} [regsub {^.*\)} $stat {}]] 11 12]
     return [expr {10 * ([lindex $fields 0] + [lindex $fields 1])}]
 }
 

@@ -96,11 +96,9 @@ proc addWorker {server {script {socketserver::socket client answer}}} {
 
 proc workersOf {server} {
     set pid [spawnPid $server]
-    if {[catch {open /proc/$pid/task/$pid/children} file]} {
+    if {[catch {procFile /proc/$pid/task/$pid/children} pids]} {
         return {}
     }
-    set pids [read $file]
-    close $file
     return [lsort -integer $pids]
 }
 
@@ -175,10 +173,7 @@ proc wakeups {pid} {
 }
 
 proc StatusOf {pid} {
-    set file [open /proc/$pid/status]
-    set status [read $file]
-    close $file
-    return $status
+    return [procFile /proc/$pid/status]
 }
 
 # One that is about to sleep is shown as asleep a moment before it is counted.
