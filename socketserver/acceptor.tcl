@@ -123,8 +123,11 @@ oo::class create socketserver::Acceptor {
         return $listeners
     }
 
+    # Asked for each batch where there are limits, and nothing is relayed.
     method accepted {} {
-        my Watch ;# which counts those that were relayed
+        if {$relays} {
+            my Watch ;# which counts those that were
+        }
         return $accepted
     }
 

@@ -118,12 +118,8 @@ namespace eval faults {
         {* getsockname ENOBUFS wrong}
         {* fstat * leak}
         {* opendir * leak}
-        {forkserver* open EINTR wrong}
-        {forkserver-share fcntl EBADF leak}
-        {pool* open EINTR wrong}
         {pool* ioctl * *}
         {proxy-header getsockopt * wrong}
-        {proxy-header recvmsg short wrong}
     }
 
     # name -> {body script clean script setup script allow patterns heavy bool}
