@@ -1,0 +1,33 @@
+# The suites, all that CI runs, and Tcl's own event tests.
+
+proc RunSuites {directory shell pattern {environment {}}} {
+    set program [file join $directory tests all.tcl]
+    return [CountsOf [Stream [list env {*}$environment {*}$shell $program $pattern]]]
+}
+
+proc Suites {pattern} {
+    Build
+    return [RunSuites $::root [list [info nameofexecutable]] $pattern]
+}
+
+verb test {{pattern {}}} "?PATTERN?" "all that CI needs; with a pattern these suites only" {
+    if {$pattern ne {}} {
+        Conclude test [Suites $pattern]
+    }
+    set counts [Step lint Lint]
+    foreach {title command} {
+        "suites" Suites
+        "suites, portable build" Portable
+        "suites, address and undefined behaviour sanitizers" Sanitize
+        "suites, Tcl 9" Tcl9
+    } {
+        set counts [AddCounts $counts [Step $title [list $command *]]]
+    }
+    Conclude test $counts
+}
+
+verb test-tcl-events {{pattern *}} "?PATTERN?" "Tcl's own event tests on our notifier" {
+    Build
+    set command [list [info nameofexecutable] [file join $::root tests tcl_events.tcl] $pattern]
+    Conclude test-tcl-events [CountsOf [Stream $command]]
+}

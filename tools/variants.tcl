@@ -1,0 +1,109 @@
+# The suites on other builds of the same sources. Packages find their library beside them, so a
+# variant's suites run in a copy of the sources with the variant's library in it,
+# where other users may enter as well.
+
+# Compiler flags, linker flags, critcl's options.
+# No vptr: that check takes a pipe each time, and suites run without descriptors.
+set sanitizers {-fsanitize=address,undefined -fno-sanitize=vptr}
+set variants [dict create \
+    portable {-DUDS_PORTABLE} \
+    sanitize [list "-O1 -fno-sanitize-recover=undefined $sanitizers" $sanitizers {-debug symbols}]]
+
+proc VariantPath {name file} {
+    return [file join $::root build $name tcl$::major $file]
+}
+
+# Runs the script with the path of the copy in a variable.
+proc WithVariant {name copyName script} {
+    upvar 1 $copyName copy
+    set built [VariantPath $name [file tail $::library]]
+    BuildLibrary $built {*}[dict get $::variants $name]
+    set copy [file join [fileutil::tempdir] uds-$name-[pid]]
+    file mkdir [file join $copy [file dirname $::library]]
+    try {
+        foreach item [glob -tails -directory $::root *] {
+            if {$item ni {build lib}} {
+                file copy [file join $::root $item] $copy
+            }
+        }
+        file copy $built [file join $copy $::library]
+        uplevel 1 $script
+    } finally {
+        file delete -force $copy
+    }
+}
+
+proc Portable {pattern} {
+    WithVariant portable copy {
+        RunSuites $copy [list [info nameofexecutable]] $pattern
+    }
+}
+
+proc Sanitize {pattern} {
+    WithVariant sanitize copy {
+        set reports [file join $copy reports]
+        file mkdir $reports
+        file attributes $reports -permissions 01777 ;# suites also run as another user
+        set shell [SanitizedShell $copy]
+        set counts [RunSuites $copy $shell $pattern [SanitizerOptions $reports]]
+        AddCounts $counts [Findings $reports]
+    }
+}
+
+# A tclsh that has the sanitizers' run-time: no LD_PRELOAD, which would also change
+# the programs that the suites start. Without address randomization where that is
+# allowed, because some kernels randomize more than the run-time can bear.
+proc SanitizedShell {copy} {
+    set shell [VariantPath sanitize tclsh]
+    if {![file exists $shell]} {
+        set flags [list -I[IncludeDirectory] -x c - -ltcl[info tclversion]]
+        exec gcc {*}$::sanitizers -g -o $shell.[pid] {*}$flags << {
+            #include <tcl.h>
+            int main(int argc, char **argv) {
+                Tcl_Main(argc, argv, Tcl_Init);
+                return 0;
+            }
+        }
+        file rename -force $shell.[pid] $shell
+    }
+    file copy $shell $copy
+    set program [file join $copy [file tail $shell]]
+    return [expr {[catch {exec setarch -R true}] ? [list $program] : [list setarch -R $program]}]
+}
+
+# All reports go to files that Findings reads. They do not change an exit status,
+# because most leaks are Tcl's own, which does not free everything at exit.
+proc SanitizerOptions {reports} {
+    set log log_path=[file join $reports report]
+    return [list UBSAN_OPTIONS=$log:print_stacktrace=1 LSAN_OPTIONS=print_suppressions=0 \
+        ASAN_OPTIONS=$log:exitcode=0:detect_leaks=1:handle_segv=0:quarantine_size_mb=16]
+}
+
+# Every error is a failure, and every leak that our code has a part in.
+proc Findings {reports} {
+    set failed 0
+    set blind 0
+    foreach file [glob -nocomplain -directory $reports *] {
+        set text [fileutil::cat $file]
+        # In a process that is traced, or may not start a thread.
+        incr blind [regexp {LeakSanitizer has encountered a fatal error} $text]
+        foreach part [regexp -all -inline {(?:[^\n]+\n)+} $text] {
+            set isLeak [regexp {^(Direct|Indirect) leak of} $part]
+            set isError [regexp {ERROR: AddressSanitizer|runtime error:} $part]
+            if {$isError || $isLeak && [regexp {uds::|uds\.so|/cpp/} $part]} {
+                puts $part
+                incr failed
+            }
+        }
+    }
+    puts "sanitizers: $failed findings in our code; $blind processes not searched for leaks"
+    return [Counts [expr {$failed == 0}] $failed 0]
+}
+
+verb portable {{pattern *}} "?PATTERN?" "suites on a build without what only Linux has" {
+    Conclude portable [Step portable {Portable $pattern}]
+}
+
+verb sanitize {{pattern *}} "?PATTERN?" "suites on a build with sanitizers" {
+    Conclude sanitize [Step sanitize {Sanitize $pattern}]
+}
