@@ -19,23 +19,27 @@ set usage {usage: tclsh bench/connections.tcl ?option value ...?
                   number of workers. It prints "ready PORT PID ...", with the pids of
                   its processes, the parent's first, and ends at end of file on
                   standard input. It sends back one line and closes
-    -loads N      processes that make the load; 0: a second one for servers with which
-                  the first uses more than 0.9 of a processor (0)
+    -loads N      processes that make the load (2). One is the limit for fast servers; and
+                  with as many as here, which of the processes share a processor matters
+                  less, so all servers have the same
     -syscalls L   numbers of workers for which system calls are counted, with strace, in
                   turns of their own ({4 64})
-    -pin L        numbers of workers for which some servers also have turns with server
-                  and load on one processor each, and with all on one (4)
+    -pin L        numbers of workers for which some servers also have turns with the
+                  server on one processor and the load on another, so that it makes no
+                  difference where the system lets them run, and with all on one (4)
     -quick B      a short run: less of all these, except what is given (0)}
 
 set defaults {-workers {1 2 4 16 64 256} -clients {32 256} -rounds 5 -seconds 0.4 -warm 0.15
-    -servers all -add {} -loads 0 -syscalls {4 64} -pin 4 -quick 0}
+    -servers all -add {} -loads 2 -syscalls {4 64}
+    -pin 4 -quick 0}
 set quick {-workers {4 64} -clients 32 -rounds 1 -seconds 0.3 -warm 0.1 -syscalls {} -pin {}}
 
 # Of a load process; beyond it the load is the limit, not the server.
 set fullLoad 0.9
 
 # Those that are also measured with processors chosen for them.
-set pinned {"raw pass" "pool blocking" "pool events" "select workers" "Python pass"}
+set pinned {"raw pass" "raw pass epoll" "raw pass stream" "pool blocking" "pool events"
+    "select workers" "Python pass" "Node cluster"}
 
 # ---- servers -----------------------------------------------------------------------
 
@@ -105,9 +109,9 @@ proc start {server workers {prefix {}}} {
 
 # ---- a turn ----------------------------------------------------------------------------
 
-proc load {prefix port clients seconds processes} {
+proc load {prefix port clients seconds} {
     set command [list {*}$prefix [bench::program load] 127.0.0.1 $port $clients $seconds 64 \
-        [expr {min($processes, $clients)}]]
+        [expr {min($::option(-loads), $clients)}]]
     catch {exec {*}$command 2>@1} output
     if {![string match \{* $output]} {
         error "the load failed: $output"
@@ -142,16 +146,16 @@ proc usage {pids} {
         [switchesOf $pids]]
 }
 
-# place: {prefix of the server's command, prefix of the load's}
-proc turn {server workers clients processes {place {{} {}}}} {
-    lassign $place serverPrefix loadPrefix
+# place: which processors server and load run on.
+proc turn {server workers clients {place free}} {
+    lassign [prefixes $place] serverPrefix loadPrefix
     lassign [start $server $workers $serverPrefix] channel port pids
     try {
         if {$::option(-warm) > 0} {
-            load $loadPrefix $port $clients [expr {$::option(-warm) * (1 + $workers / 64)}] 1
+            load $loadPrefix $port $clients [expr {$::option(-warm) * (1 + $workers / 64)}]
         }
         set before [usage $pids]
-        set load [load $loadPrefix $port $clients $::option(-seconds) $processes]
+        set load [load $loadPrefix $port $clients $::option(-seconds)]
         set after [usage $pids]
         set others [lrange $pids 1 end]
         set memory [expr {[bench::memoryOf $others] / max(1, [llength $others])}]
@@ -164,25 +168,8 @@ proc turn {server workers clients processes {place {{} {}}}} {
     lassign [lmap a $after b $before {expr {double($a - $b) / $answered}}] parent worker switches
     return [dict merge $load [dict create rate [expr {$answered / [dict get $load seconds]}] \
         cpu [expr {$parent + $worker}] parent $parent worker $worker switches $switches \
-        memory $memory load [dict get $load cpu] loads $processes \
+        memory $memory load [dict get $load cpu] \
         failed [tcl::mathop::+ {*}[dict values [dict get $load errors]]]]]
-}
-
-# A turn with as many load processes as this server needs. Once it has needed a second
-# one it always gets it.
-proc loadedTurn {name server workers clients} {
-    global option
-    upvar #0 needed($name,$workers,$clients) processes
-    if {![info exists processes]} {
-        set processes [expr {max(1, $option(-loads))}]
-    }
-    set turn [turn $server $workers $clients $processes]
-    if {$option(-loads) == 0 && $processes == 1 && $clients > 1 &&
-        [dict get $turn load] > $::fullLoad} {
-        set processes 2
-        set turn [turn $server $workers $clients $processes]
-    }
-    return $turn
 }
 
 # How many turns there are, and which one this is.
@@ -193,7 +180,7 @@ proc countTurns {servers} {
         incr count [expr {[dict size [limited $servers $workers]] * [llength $option(-clients)]}]
     }
     foreach workers $option(-pin) {
-        incr count [llength [pinnedWays $servers $workers]]
+        incr count [expr {[dict size [pinnedServers $servers $workers]] * [llength [places]]}]
     }
     return [expr {$count * $option(-rounds)}]
 }
@@ -212,7 +199,7 @@ proc field {turns name} {
 proc summary {server turns base} {
     set row [dict create server $server least [tcl::mathfunc::min {*}[field $turns rate]] \
         most [tcl::mathfunc::max {*}[field $turns rate]]]
-    foreach key {rate cpu parent worker switches p50 p99 p999 memory load loads failed} {
+    foreach key {rate cpu parent worker switches p50 p99 p999 memory load failed} {
         dict set row $key [bench::median [field $turns $key]]
     }
     dict set row rateRatio [expr {[dict get $row rate] / [bench::median [field $base rate]]}]
@@ -246,7 +233,7 @@ set columns {
     {server %s server} {conn/s %.0f rate} {min %.0f least} {max %.0f most}
     {ratio %.2f rateRatio} {us/conn %.1f cpu} {ratio %.2f cpuRatio} {parent %.1f parent}
     {workers %.1f worker} {switches %.2f switches} {p50/us %.0f p50} {p99/us %.0f p99}
-    {p99.9/us %.0f p999} {kB/worker %.0f memory} {load %.2f load} {loads %.0f loads}
+    {p99.9/us %.0f p999} {kB/worker %.0f memory} {load %.2f load}
     {limit %s ceiling} {failed %.0f failed}
 }
 
@@ -256,7 +243,7 @@ proc measure {servers workers clients} {
     set servers [limited $servers $workers]
     set turns [bench::turns [dict keys $servers] $::option(-rounds) {
         showTurn "workers $workers, clients $clients: $way"
-        loadedTurn $way [dict get $servers $way] $workers $clients
+        turn [dict get $servers $way] $workers $clients
     }]
     set base [dict get $turns [lindex [dict keys $servers] 0]]
     set rows [lmap name [dict keys $servers] {
@@ -270,41 +257,38 @@ proc measure {servers workers clients} {
 
 # ---- pinned ------------------------------------------------------------------------------
 
-# Name -> {prefix of the server's command, prefix of the load's}
 proc places {} {
-    set places [dict create free {{} {}}]
-    if {[exec getconf _NPROCESSORS_ONLN] > 1} {
-        dict set places apart {{taskset -c 0} {taskset -c 1}}
-    }
-    dict set places one {{taskset -c 0} {taskset -c 0}}
-    return $places
+    return [expr {[exec getconf _NPROCESSORS_ONLN] > 1 ? {apart one} : "one"}]
 }
 
-proc pinnedWays {servers workers} {
-    set names [lmap name [dict keys [limited $servers $workers]] {
-        expr {$name in $::pinned ? $name : [continue]}
+# Of the commands of the server and of the load.
+proc prefixes {place} {
+    return [dict get {free {{} {}} apart {{taskset -c 0} {taskset -c 1}}
+        one {{taskset -c 0} {taskset -c 0}}} $place]
+}
+
+proc pinnedServers {servers workers} {
+    return [dict filter [limited $servers $workers] script {name server} {
+        expr {$name in $::pinned}
     }]
-    return [concat {*}[lmap place [dict keys [places]] {lmap name $names {list $name $place}}]]
 }
 
-proc measurePinned {servers workers clients} {
-    set ways [pinnedWays $servers $workers]
-    if {$ways eq ""} {
+proc measurePinned {servers workers clients place} {
+    set servers [pinnedServers $servers $workers]
+    if {[dict size $servers] == 0} {
         return
     }
-    set turns [bench::turns $ways $::option(-rounds) {
-        lassign $way name place
-        showTurn "workers $workers, clients $clients, $place: $name"
-        turn [dict get $servers $name] $workers $clients [expr {max(1, $::option(-loads))}] \
-            [dict get [places] $place]
+    set turns [bench::turns [dict keys $servers] $::option(-rounds) {
+        showTurn "workers $workers, clients $clients, $place: $way"
+        turn [dict get $servers $way] $workers $clients $place
     }]
-    set first [lindex $ways 0 0]
-    bench::show pinned "workers $workers, clients $clients, processors chosen by the system\
-        (free), one for the server and one for the load (apart), the same for all (one)" \
-        [linsert $::columns 1 {processors %s place}] [lmap way $ways {
-            lassign $way name place
+    set base [dict get $turns [lindex [dict keys $servers] 0]]
+    set where [dict get {apart "the server on one processor, the load on another"
+        one "server and load on one processor"} $place]
+    bench::show pinned "workers $workers, clients at a time $clients, $where" $::columns \
+        [lmap name [dict keys $servers] {
             dict merge [dict create workers $workers clients $clients place $place] \
-                [summary $name [dict get $turns $way] [dict get $turns [list $first $place]]]
+                [summary $name [dict get $turns $name] $base]
         }]
 }
 
@@ -331,7 +315,7 @@ proc countCalls {server workers clients} {
         set tracer [open |[list strace -c -f -qq -o $log {*}[concat {*}[lmap pid $pids {
             list -p $pid}]] 2>/dev/null]]
         awaitTracer $pids
-        set answered [dict get [load {} $port $clients 0.5 1] answered]
+        set answered [dict get [load {} $port $clients 0.5] answered]
         exec kill -INT [pid $tracer]
         catch {close $tracer}
         set text [bench::contents $log]
@@ -383,10 +367,9 @@ proc measureCalls {servers workers clients} {
 # ---- goals -------------------------------------------------------------------------------
 
 # The figure key of a server, empty when it was not measured.
-proc figure {server workers clients key} {
-    foreach row $::rows {
-        if {[dict get $row server] eq $server && [dict get $row workers] == $workers &&
-            [dict get $row clients] == $clients} {
+proc figure {rows server workers key} {
+    foreach row $rows {
+        if {[dict get $row server] eq $server && [dict get $row workers] == $workers} {
             return [dict get $row $key]
         }
     }
@@ -394,11 +377,11 @@ proc figure {server workers clients key} {
 
 # What is wanted of the quotient of two servers' figures, with the number of workers of
 # these for which it is worst. others: the best of them counts.
-proc quotientGoal {text key server others numbers clients comparison wanted} {
+proc quotientGoal {text key server others rows numbers comparison wanted} {
     set worst ""
     foreach workers $numbers {
-        set own [figure $server $workers $clients $key]
-        set theirs [lmap other $others {figure $other $workers $clients $key}]
+        set own [figure $rows $server $workers $key]
+        set theirs [lmap other $others {figure $rows $other $workers $key}]
         set theirs [lsort -real [lsearch -all -inline -not -exact $theirs ""]]
         if {$own eq "" || $theirs eq ""} {
             continue
@@ -411,42 +394,39 @@ proc quotientGoal {text key server others numbers clients comparison wanted} {
         }
     }
     if {$worst ne ""} {
-        bench::goal "$text; clients $clients, workers $where (the worst)" $worst $comparison $wanted
+        bench::goal "$text, workers $where (the worst)" $worst $comparison $wanted
     }
 }
 
-proc goals {} {
-    global option
+# What the text says is of these rows, and of these numbers of workers.
+proc goals {text rows numbers} {
     set raw {"raw pass" "raw pass epoll" "raw pass stream"}
-    set few [lmap n $option(-workers) {expr {$n <= 16 ? $n : [continue]}}]
-    set many [lmap n $option(-workers) {expr {$n > 16 ? $n : [continue]}}]
-    foreach clients $option(-clients) {
-        foreach {server toRaw toBest cpu} {
-            "pool blocking" 0.95 0.9 1.3
-            "pool events" 0.85 0.85 1.5
-        } {
-            quotientGoal "conn/s, $server / raw pass, 1 to 16 workers" rate $server {"raw pass"} \
-                $few $clients >= $toRaw
-            quotientGoal "conn/s, $server / best raw way of passing, more workers" rate $server \
-                $raw $many $clients >= $toBest
-            quotientGoal "us/conn, $server / raw pass" cpu $server {"raw pass"} \
-                $option(-workers) $clients <= $cpu
-            flatGoal $server $clients
-        }
-        foreach {other workers wanted} [list "select workers" 4 1.5 "select workers" 64 4 \
-            "Python pass" $option(-workers) 1 "Node cluster" $option(-workers) 2.5] {
-            quotientGoal "conn/s, pool blocking / $other" rate "pool blocking" [list $other] \
-                $workers $clients >= $wanted
-        }
+    set few [lmap n $numbers {expr {$n <= 16 ? $n : [continue]}}]
+    set many [lmap n $numbers {expr {$n > 16 ? $n : [continue]}}]
+    foreach {server toRaw toBest cpu} {
+        "pool blocking" 0.95 0.9 1.3
+        "pool events" 0.85 0.85 1.5
+    } {
+        quotientGoal "$text: conn/s, $server / raw pass, 1 to 16 workers" rate $server \
+            {"raw pass"} $rows $few >= $toRaw
+        quotientGoal "$text: conn/s, $server / best raw way of passing, more" rate $server \
+            $raw $rows $many >= $toBest
+        quotientGoal "$text: us/conn, $server / raw pass" cpu $server {"raw pass"} \
+            $rows $numbers <= $cpu
+        flatGoal $text $server $rows
+    }
+    foreach {other workers wanted} [list "select workers" 4 1.5 "select workers" 64 4 \
+        "Python pass" $numbers 1 "Node cluster" $numbers 2.5] {
+        quotientGoal "$text: conn/s, pool blocking / $other" rate "pool blocking" \
+            [list $other] $rows $workers >= $wanted
     }
 }
 
-proc flatGoal {server clients} {
-    set few [figure $server 4 $clients cpu]
-    set many [figure $server 64 $clients cpu]
+proc flatGoal {text server rows} {
+    set few [figure $rows $server 4 cpu]
+    set many [figure $rows $server 64 cpu]
     if {$few ne "" && $many ne ""} {
-        bench::goal "us/conn, $server, 64 workers / 4 workers; clients $clients" \
-            [expr {$many / $few}] <= 1.25
+        bench::goal "$text: us/conn, $server, 64 workers / 4 workers" [expr {$many / $few}] <= 1.25
     }
 }
 
@@ -460,17 +440,20 @@ bench::run $usage $defaults {
         $option(-rounds) turns of $option(-seconds) s"
     set servers [wantedServers]
     set turnsInAll [countTurns $servers]
-    set rows {}
     foreach clients $option(-clients) {
+        set rows {}
         foreach workers [served $servers $option(-workers)] {
             lappend rows {*}[measure $servers $workers $clients]
         }
+        goals "clients $clients" $rows $option(-workers)
     }
-    foreach workers [served $servers $option(-pin)] {
-        measurePinned $servers $workers [lindex $option(-clients) 0]
+    set clients [lindex $option(-clients) 0]
+    foreach workers $option(-pin) {
+        foreach place [places] {
+            measurePinned $servers $workers $clients $place
+        }
     }
     foreach workers [served $servers $option(-syscalls)] {
         measureCalls $servers $workers [lindex $option(-clients) 0]
     }
-    goals
 }
