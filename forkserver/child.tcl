@@ -56,11 +56,8 @@ proc forkserver::Knock {door} {
 # Never returns, whatever happens: there must be no second server. The first
 # command is what is still to be done before it is a child.
 proc forkserver::server::RunChild {beginCmd descriptors script arguments title} {
-    variable openFiles
     catch {
         {*}$beginCmd
-        # Somebody may have lowered the hard limit.
-        catch {unix_process::rlimit nofile $openFiles}
         SetTitle $title
         TakeOver $descriptors $arguments
         set ::argv $arguments
@@ -76,6 +73,7 @@ proc forkserver::server::RunChild {beginCmd descriptors script arguments title} 
 }
 
 proc forkserver::server::LeaveServer {} {
+    variable openFiles
     variable callers
     variable door
     variable life
@@ -88,6 +86,8 @@ proc forkserver::server::LeaveServer {} {
     set callers {}
     set spares {}
     ::forkserver::ResetSignals {}
+    # Somebody may have lowered the hard limit.
+    catch {unix_process::rlimit nofile $openFiles}
 }
 
 proc forkserver::server::TakeOver {descriptors arguments} {

@@ -80,19 +80,30 @@ proc forkserver::server::MakeSpare {} {
 
 # A fork makes pages that are written to expensive once more, see Rehearse, on this
 # side as well: so the server serves a request of its own, and not the next one, first.
+# The order goes to nobody, and the spare stays one.
 proc forkserver::server::RehearseServing {} {
     variable callers
+    variable children
+    variable spares
+    set real $spares
+    set pid [lindex [dict keys $spares] end]
     lassign [unix_sockets::pair] near far
+    lassign [unix_sockets::pair -type seqpacket] mine theirs
     set asking [::forkserver::Link new $near]
     set serving [::forkserver::Link new $far]
     dict set callers $serving {starter 0 child 0}
     try {
-        $asking send {0 children} 0 [list $near]
+        set spares [dict create $pid $mine]
+        $asking send {0 fork {} {} {}} 0 [list $near]
         ServeSome $serving -1
     } finally {
+        set spares $real
+        dict unset children $pid
         dict unset callers $serving
+        unix_process::onexit $pid ::forkserver::server::SpareEnded
         $asking destroy
         $serving destroy
+        close $theirs
     }
 }
 
