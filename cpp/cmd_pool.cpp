@@ -181,7 +181,7 @@ int serveCommand(const Call &call) {
         call.interp,
         Serving::Settings{board, slot, queue, static_cast<size_t>(call.option(0, 1)),
                           static_cast<uint64_t>(call.option(1, 0)), call.option(2, 0),
-                          call.option(3, 0), ObjRef(call.arguments[3]), ObjRef(call.arguments[4])});
+                          call.option(3, 0), call.option(4, 0), ObjRef(call.arguments[3]), ObjRef(call.arguments[4])});
     return TCL_OK;
 }
 
@@ -349,6 +349,7 @@ std::vector<Command> poolCommands() {
     const Option concurrency = {"-concurrency", Option::Kind::Number, "n", nullptr, 1, INT_MAX};
     const Option limit = {"-limit", Option::Kind::Number, "n", nullptr, 0, INT_MAX};
     const Option silence = {"-silence", Option::Kind::Number, "ms", nullptr, 0, INT_MAX};
+    const Option life = {"-life", Option::Kind::Number, "ms", nullptr, 0, INT_MAX};
     const Option retry = {"-retry", Option::Kind::Number, "ms", nullptr, 0, INT_MAX};
     // clang-format off
     return {
@@ -361,7 +362,7 @@ std::vector<Command> poolCommands() {
         {"socketserver::BoardAsk", {}, 3, 3, "board onTake onDone", askCommand},
         {"socketserver::BoardBeat", {}, 2, 2, "board slot", beatCommand},
         {"socketserver::Now", {}, 0, 0, "", nowCommand},
-        {"socketserver::ServeQueue", {concurrency, limit, silence, retry, Option{}}, 5, 5,
+        {"socketserver::ServeQueue", {concurrency, limit, silence, life, retry, Option{}}, 5, 5,
          "board slot queue handlerCmd toldCmd", serveCommand},
         {"socketserver::ServeMore", {}, 1, 1, "boolean", serveMoreCommand},
         {"socketserver::ServeUntilEmpty", {}, 0, 0, "", serveUntilEmptyCommand},

@@ -10,6 +10,7 @@
 #include "tcl_notifier.h"
 
 #include <sched.h>
+#include <sys/socket.h>
 
 #include <utility>
 #include <vector>
@@ -98,6 +99,7 @@ Serving::~Serving() {
 void Serving::abandon() {
     abandoned_ = true;
     Tcl_DeleteTimerHandler(std::exchange(rest_, nullptr));
+    Tcl_DeleteTimerHandler(std::exchange(end_, nullptr));
     watch();
 }
 
@@ -262,7 +264,9 @@ void Serving::begin(QueuedConnection connection) {
                       ObjRef(fromSystem(made.shown.host())),
                       ObjRef(Tcl_NewIntObj(made.shown.port()))};
     const int number = track(made.channel, connection.id);
-    open_[number] = Connection{words.channel, connection.id};
+    open_[number] = Connection{words.channel, connection.id, monotonicMicros() / 1000};
+    if (settings_.lifeMs > 0 && !end_)
+        endIn(static_cast<uint64_t>(settings_.lifeMs));
     ++taken_;
     if (connection.id > 0)
         tell({word("claimed"), wide(connection.id)});
@@ -349,6 +353,31 @@ int Serving::onReleased(Tcl_Event *event, int) {
     if (!own->wanted_ && own->open_.empty() && own->calls_ == 0)
         own->tell({word("idle")});
     return 1;
+}
+
+// Ends those that have lasted long enough: their handlers see the end, and close them.
+void Serving::endOldOnes() {
+    const uint64_t now = monotonicMicros() / 1000;
+    const auto life = static_cast<uint64_t>(settings_.lifeMs);
+    for (auto next = open_.upper_bound(lastOld_); next != open_.end(); ++next) {
+        const uint64_t end = next->second.beganMs + life;
+        if (now < end) {
+            endIn(end - now);
+            return;
+        }
+        lastOld_ = next->first;
+        if (const auto fd = dataOf(interp_).connections.descriptor(next->first))
+            static_cast<void>(shutDown(*fd, SHUT_RDWR)); // its client has gone already
+    }
+}
+
+void Serving::endIn(uint64_t ms) {
+    const auto onTime = [](void *serving) {
+        auto *own = static_cast<Serving *>(serving);
+        own->end_ = nullptr;
+        own->endOldOnes();
+    };
+    end_ = Tcl_CreateTimerHandler(static_cast<int>(ms), onTime, this);
 }
 
 // ---- telling ---------------------------------------------------------------------

@@ -11,9 +11,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
-#include <unordered_map>
 
 namespace uds {
 
@@ -26,6 +26,7 @@ public:
         size_t concurrency; // connections at a time
         uint64_t limit;     // so many in all; 0: no limit
         int silenceMs;      // a connection may be silent for so long; 0: no limit
+        int lifeMs;         // and may last for so long; 0: no limit
         int retryMs;        // to the next attempt when the system lacks something
         ObjRef handlerCmd;  // called with channel, address and port
         // Called with one of these:
@@ -59,6 +60,7 @@ private:
     struct Connection {
         ObjRef channel; // its name
         uint64_t claim;
+        uint64_t beganMs;
     };
     struct Words;
     struct Later;
@@ -76,6 +78,8 @@ private:
     void failedTaking(const Error &error);
     int track(Tcl_Channel channel, uint64_t claim);
     void closed(int number);
+    void endOldOnes();
+    void endIn(uint64_t ms);
     void tell(std::initializer_list<Tcl_Obj *> words);
     void tellFailed(int code, Tcl_Obj *channel);
     static std::unique_ptr<Later> contentOf(Tcl_Event *event);
@@ -89,7 +93,9 @@ private:
     Tcl_Interp *interp_;
     Settings settings_;
     Tcl_ThreadId thread_;
-    std::unordered_map<int, Connection> open_; // by number, see ChannelTracking
+    // By number, see ChannelTracking: the oldest is the first one.
+    std::map<int, Connection> open_;
+    int lastOld_ = -1; // those up to this number have lasted long enough
     uint64_t taken_ = 0;
     int calls_ = 0;
     bool wanted_ = false;
@@ -100,6 +106,7 @@ private:
     bool tellsEmpty_ = false;
     bool abandoned_ = false;
     Tcl_TimerToken rest_ = nullptr;
+    Tcl_TimerToken end_ = nullptr;
 };
 
 } // namespace uds

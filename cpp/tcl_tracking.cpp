@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <optional>
 #include <string>
 
 namespace uds {
@@ -168,6 +167,16 @@ int ChannelTracking::track(Tcl_Channel channel, std::function<void(int)> closed)
 bool ChannelTracking::isOpen(int number) const {
     const std::lock_guard<std::mutex> lock(numbers_->mutex);
     return numbers_->open.count(number) > 0;
+}
+
+std::optional<int> ChannelTracking::descriptor(int number) const {
+    const std::lock_guard<std::mutex> lock(numbers_->mutex);
+    const auto found = numbers_->open.find(number);
+    if (found == numbers_->open.end())
+        return std::nullopt;
+    const Tracked &tracked = *found->second;
+    return tracked.file && fileId(tracked.fd) == tracked.file ? std::optional(tracked.fd)
+                                                              : std::nullopt;
 }
 
 int ChannelTracking::countOpen() const {

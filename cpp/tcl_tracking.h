@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 namespace uds {
@@ -28,6 +29,8 @@ public:
     // closes, also in a forked child.
     int track(Tcl_Channel channel, std::function<void(int)> closed = nullptr);
     bool isOpen(int number) const;
+    // Also of one that is closed for scripts, while its last output is being sent.
+    std::optional<int> descriptor(int number) const;
     int countOpen() const;
 
 private:
