@@ -386,16 +386,23 @@ proc quotientGoal {text key server others rows numbers comparison wanted} {
         if {$own eq "" || $theirs eq ""} {
             continue
         }
-        set quotient [expr {$own / [lindex $theirs [expr {$comparison eq ">=" ? "end" : "0"}]]}]
+        set best [lindex $theirs [expr {$comparison eq ">=" ? "end" : "0"}]]
+        set quotient [expr {$own / $best}]
         if {$worst eq "" || $comparison eq ">=" && $quotient < $worst ||
             $comparison eq "<=" && $quotient > $worst} {
             set worst $quotient
             set where $workers
+            set raw [rawFigure $rows $workers $key $best]
         }
     }
     if {$worst ne ""} {
-        bench::goal "$text, workers $where (the worst)" $worst $comparison $wanted
+        bench::goal "$text, workers $where (the worst)" $worst $comparison $wanted $raw
     }
+}
+
+proc rawFigure {rows workers key best} {
+    set raw [figure $rows "raw pass" $workers $key]
+    return [expr {$raw eq "" ? "-" : $raw / $best}]
 }
 
 # What the text says is of these rows, and of these numbers of workers.
@@ -426,7 +433,8 @@ proc flatGoal {text server rows} {
     set few [figure $rows $server 4 cpu]
     set many [figure $rows $server 64 cpu]
     if {$few ne "" && $many ne ""} {
-        bench::goal "$text: us/conn, $server, 64 workers / 4 workers" [expr {$many / $few}] <= 1.25
+        bench::goal "$text: us/conn, $server, 64 workers / 4 workers" [expr {$many / $few}] \
+            <= 1.25 [rawFigure $rows 64 cpu [figure $rows "raw pass" 4 cpu]]
     }
 }
 

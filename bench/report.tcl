@@ -110,11 +110,11 @@ proc goalsTable {all} {
         foreach row [rowsOf $all $program goals] {
             dict with row {
                 lappend lines [list $program $goal [format %.2f $measured] $wanted \
-                    [expr {$met eq "yes" ? "yes" : "**no**"}]]
+                    [expr {$met eq "yes" ? "yes" : "**no**"}] [bench::cell %.2f $raw]]
             }
         }
     }
-    return [markdown {program goal measured wanted met} {%s %s %f %s %s} $lines]
+    return [markdown {program goal measured wanted met "raw C++"} {%s %s %f %s %s %f} $lines]
 }
 
 proc goalsText {all} {
@@ -126,10 +126,15 @@ proc goalsText {all} {
 
 # ---- the page --------------------------------------------------------------------------
 
+# Without where the project is on this machine.
+proc Relative {command} {
+    return [string map [list [file dirname $bench::here]/ ""] $command]
+}
+
 proc conditionsText {figures} {
     dict with figures {
         return "$date, $machine, $processors processors, $system, Tcl $tcl, load average\
-            before it $load:\n\n```sh\n[string trimright $command]\n```"
+            before it $load:\n\n```sh\n[Relative [string trimright $command]]\n```"
     }
 }
 
@@ -169,8 +174,10 @@ proc page {all charts} {
     set parts [list "# Benchmarks" \
         "Made by `bench/report.tcl` of the runs that are named below; `tclsh build.tcl bench full`\
         repeats all of them at length. \[bench/README.md\](../bench/README.md) says what each\
-        program does. Figures of different machines do not compare; the ratios do, more or\
-        less." "## Goals" [goalsText $all] [goalsTable $all]]
+        program does, and \[performance.md\](performance.md) where the time goes. Figures of\
+        different machines do not compare; the ratios do, more or less." "## Goals" "[goalsText $all] The last column is\
+        what raw pass, the server without any script language, reached of the same."\
+        [goalsTable $all]]
     dict for {program figures} $all {
         lappend parts "## $program" [conditionsText $figures]
         if {[dict exists $charts $program]} {
