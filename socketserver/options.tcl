@@ -293,6 +293,8 @@ namespace eval socketserver::options {
     option -maxrss bytes 0 bytes 1 "memory above which a worker is replaced; 0: no limit"
     option -timeout ms 0 ms 1 "a worker whose handler blocks for longer is killed; 0: never"
     option -idletimeout ms 0 ms 0 "a connection that is silent for longer is closed; 0: never"
+    option -totaltimeout ms 0 ms 0 \
+        "a connection is closed after so long, whatever it does; 0: never"
     option -gracetimeout ms 30000 ms 1 "a worker that is to end has so long to finish"
     option -boottimeout ms 30000 ms 1 "a worker, and -preload, may take so long to get ready"
     option -backoff backoff {100 10000} "{first longest}" 1 \

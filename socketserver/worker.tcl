@@ -169,7 +169,8 @@ proc socketserver::worker::Begin {} {
     variable setting
     variable state
     ::socketserver::ServeQueue -concurrency $setting(-concurrency) -limit [Limit] \
-        -silence $setting(-idletimeout) -retry $::socketserver::retryMs \
+        -silence $setting(-idletimeout) -life $setting(-totaltimeout) \
+        -retry $::socketserver::retryMs \
         $setting(board) $setting(number) $setting(receiver) \
         [expr {$setting(-proxyprotocol) eq "off" ? $setting(-handler) :
             "::socketserver::worker::Introduce"}] ::socketserver::worker::Told

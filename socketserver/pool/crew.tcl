@@ -129,7 +129,8 @@ oo::define socketserver::pool {
         set told {}
         foreach name {
             -mode -handler -workerinit -workerexit -concurrency -maxrequests -jitter -timeout
-            -idletimeout -gracetimeout -onparentexit -proxyprotocol -proxytimeout
+            -idletimeout -totaltimeout -gracetimeout -onparentexit -proxyprotocol
+            -proxytimeout
         } {
             dict set told $name [$from option $name]
         }
