@@ -28,8 +28,12 @@ oo::class create socketserver::Acceptor {
     # bucket      of -maxrate, or empty
     # accepting   set meanwhile: a command that is asked may run the event loop
     # left        listeners at which somebody waits since the last attempt
-    # claims      number of a connection -> {address time claimed 0|1}, with -maxpersource
+    # claims      number of a connection -> its address, with -maxpersource
+    # unclaimed   number -> when it was put into the queue; no worker has said that it
+    #             serves it
+    # holders     worker -> numbers that it serves, as keys
     # sources     address -> connections in the pool
+    # crowded     addresses, as keys, that have been refused one and not got room since
     # accepted, errors; refusals: reason -> count
     # inPoolCmd   tells how many connections wait or are being served
     # onAccept    called after connections went into the queue
@@ -37,8 +41,8 @@ oo::class create socketserver::Acceptor {
     # onError     called with message and options of an error
     # finishCmd   called once every listener is closed
     variable listeners sender board options limits judges relays owner paused held watching \
-        resumeId overloaded bucket accepting left claims sources lastClaim accepted errors \
-        refusals inPoolCmd onAccept onLimit onError finishCmd
+        resumeId overloaded bucket accepting left claims unclaimed holders sources crowded \
+        lastClaim accepted errors refusals inPoolCmd onAccept onLimit onError finishCmd
 
     constructor {senderChannel scoreboard poolOptions countCmd acceptCmd limitCmd errorCmd} {
         set listeners {}
@@ -48,7 +52,10 @@ oo::class create socketserver::Acceptor {
         set resumeId ""
         set overloaded ""
         set claims [dict create]
+        set unclaimed [dict create]
+        set holders [dict create]
         set sources [dict create]
+        set crowded [dict create]
         set lastClaim 0
         set accepted 0
         set errors 0
@@ -506,6 +513,7 @@ oo::class create socketserver::Acceptor {
         }
         if {[lindex $verdict 0] eq "accept" && [my SourceIsFull [lindex $peer 0]]} {
             set reason persource
+            dict set crowded [lindex $peer 0] 1
             set verdict [my SourceVerdict $peer]
         }
         set claim [my Claim $verdict [lindex $peer 0]]
@@ -541,43 +549,59 @@ oo::class create socketserver::Acceptor {
         if {[my Limit -maxpersource] == 0 || [lindex $verdict 0] ne "accept"} {
             return 0
         }
-        dict set claims [incr lastClaim] [list $address [::socketserver::Now] 0]
+        dict set claims [incr lastClaim] $address
+        dict set unclaimed $lastClaim [::socketserver::Now]
         dict incr sources $address
         return $lastClaim
     }
 
-    # A worker serves it now.
-    method claimed {claim} {
-        if {[dict exists $claims $claim]} {
-            dict set claims $claim [lreplace [dict get $claims $claim] 2 2 1]
+    # This worker serves it now.
+    method claimed {claim worker} {
+        if {[dict exists $unclaimed $claim]} {
+            dict unset unclaimed $claim
+            dict set holders $worker $claim 1
         }
     }
 
-    # It is closed, or its worker has died.
-    method released {claim} {
+    # It is closed.
+    method released {claim {worker {}}} {
         if {![dict exists $claims $claim]} {
             return
         }
-        set address [lindex [dict get $claims $claim] 0]
-        if {$overloaded eq "persource"} {
-            set overloaded ""
-        }
+        set address [dict get $claims $claim]
         dict unset claims $claim
+        dict unset unclaimed $claim
+        if {[dict exists $holders $worker]} {
+            dict unset holders $worker $claim
+        }
         dict incr sources $address -1
         if {[dict get $sources $address] <= 0} {
             dict unset sources $address
+        }
+        dict unset crowded $address
+        if {$overloaded eq "persource" && [dict size $crowded] == 0} {
+            set overloaded ""
+        }
+    }
+
+    # So are all of a worker that has ended.
+    method ended {worker} {
+        if {[dict exists $holders $worker]} {
+            foreach claim [dict keys [dict get $holders $worker]] {
+                my released $claim $worker
+            }
+            dict unset holders $worker
         }
     }
 
     # Connections that were taken by a worker that died before it could say so:
     # the queue is empty, and nobody has claimed them.
     method sweep {now} {
-        if {[dict size $claims] == 0 || [my depth] > 0} {
+        if {[dict size $unclaimed] == 0 || [my depth] > 0} {
             return
         }
-        dict for {claim entry} $claims {
-            lassign $entry address time isClaimed
-            if {!$isClaimed && $now - $time > 5000} {
+        dict for {claim time} $unclaimed {
+            if {$now - $time > 5000} {
                 my released $claim
             }
         }

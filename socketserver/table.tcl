@@ -14,7 +14,6 @@ oo::class create socketserver::Table {
     #   deadline    when it is killed if it is still in this state; 0: never
     #   reason      why it retires, or why the pool killed it; empty otherwise
     #   killed      the pool has killed it
-    #   claims      numbers of the connections that it serves (with -maxpersource)
     #   timeout     its -timeout
     #   error       what it said of its failure to start
     #   endedAt     when its link ended; 0 before
@@ -29,7 +28,7 @@ oo::class create socketserver::Table {
     method add {generation now deadline timeout} {
         for {set number 1} {[dict exists $rows $number]} {incr number} {}
         dict set rows $number [dict create pid 0 generation $generation link {} state booting \
-            started $now readyAt 0 deadline $deadline reason {} killed 0 claims {} \
+            started $now readyAt 0 deadline $deadline reason {} killed 0 \
             timeout $timeout error {} endedAt 0 life {}]
         return $number
     }

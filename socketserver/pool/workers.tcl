@@ -93,15 +93,10 @@ oo::define socketserver::pool {
                 my NoteRetiring $number [lindex $words 0]
             }
             claimed {
-                $acceptor claimed [lindex $words 0]
-                $table set $number claims \
-                    [list {*}[$table get $number claims] [lindex $words 0]]
+                $acceptor claimed [lindex $words 0] $number
             }
             released {
-                $acceptor released [lindex $words 0]
-                set claims [$table get $number claims]
-                set at [lsearch -exact $claims [lindex $words 0]]
-                $table set $number claims [lreplace $claims $at $at]
+                $acceptor released [lindex $words 0] $number
             }
             refused {
                 dict set counters refused [my Increased [dict get $counters refused] \
@@ -246,9 +241,7 @@ oo::define socketserver::pool {
         lassign [::socketserver::BoardFold $board $number] taken done taking
         dict incr counters cut [expr {$taken - $done}]
         dict incr counters doubts $taking
-        foreach claim [$table get $number claims] {
-            $acceptor released $claim
-        }
+        $acceptor ended $number
         set readyAt [$table get $number readyAt]
         set row [dict create cut [expr {$taken - $done}] wasReady [expr {$readyAt > 0}] \
             steady [expr {$readyAt > 0 &&
