@@ -403,5 +403,5 @@ proc socketserver::worker::EndSilentOnes {} {
             }
         }
     }
-    after [expr {min(1000, max(20, $limit / 4))}] ::socketserver::worker::EndSilentOnes
+    after [expr {max(20, $limit / 8)}] ::socketserver::worker::EndSilentOnes
 }
