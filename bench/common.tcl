@@ -151,16 +151,25 @@ proc bench::turns {ways rounds script} {
 
 proc bench::program {name args} {
     variable here
+    return [compiled [file join $here programs $name.cpp] {*}$args]
+}
+
+# bench::compiled source ?flag ...? -- the same for a source elsewhere, which may use the
+# headers here. Others may be at it, too: the program appears complete.
+
+proc bench::compiled {source args} {
+    variable here
     variable built
     file mkdir $built
-    set source [file join $here programs $name.cpp]
-    set target [file join $built $name]
+    set target [file join $built [file rootname [file tail $source]]]
     set changed [lmap file [list $source {*}[glob -nocomplain -directory $here programs/*.h]] {
         file mtime $file
     }]
     if {![file exists $target] || [file mtime $target] < [tcl::mathfunc::max {*}$changed]} {
         need g++
-        exec g++ -O2 -std=c++17 -Wall -Wextra {*}$args -o $target $source
+        exec g++ -O2 -std=c++17 -Wall -Wextra -I[file join $here programs] {*}$args \
+            -o $target.[pid] $source
+        file rename -force $target.[pid] $target
     }
     return $target
 }
