@@ -178,10 +178,10 @@ int serveCommand(const Call &call) {
     if (getBoardAndSlot(call, board, slot) != TCL_OK || getQueue(call, 2, queue) != TCL_OK)
         return TCL_ERROR;
     dataOf(call.interp).serving = std::make_shared<Serving>(
-        call.interp,
-        Serving::Settings{board, slot, queue, static_cast<size_t>(call.option(0, 1)),
-                          static_cast<uint64_t>(call.option(1, 0)), call.option(2, 0),
-                          call.option(3, 0), call.option(4, 0), ObjRef(call.arguments[3]), ObjRef(call.arguments[4])});
+        call.interp, Serving::Settings{board, slot, queue, static_cast<size_t>(call.option(0, 1)),
+                                       static_cast<uint64_t>(call.option(1, 0)), call.option(2, 0),
+                                       call.option(3, 0), call.option(4, 0),
+                                       ObjRef(call.arguments[3]), ObjRef(call.arguments[4])});
     return TCL_OK;
 }
 
