@@ -11,14 +11,14 @@
 #
 #     parent        pool.tcl and pool/: supervises, with table.tcl and backoff.tcl
 #                   listeners.tcl, bucket.tcl: what is accepted
-#                   control.tcl, health.tcl, report.tcl, log.tcl: for its operator
+#                   control.tcl, health.tcl, status.tcl, report.tcl, log.tcl: for its operator
 #                   systemd.tcl: for the service manager
 #                   takeover.tcl: a new program in place of this one
 #     fork server   generation.tcl: one for each load of the application, app.tcl
 #     workers       worker.tcl: take from the queue, call the handler; proxy.tcl
 #
-#   What the pool can be told is in options.tcl and commands.tcl. program/ is the
-#   command line, which bin/socketserver loads.
+#   What the pool can be told is in options.tcl and commands.tcl; nearest.tcl knows what
+#   was meant by a wrong name. program/ is the command line, which bin/socketserver loads.
 
 package require Tcl 8.6-
 package require TclOO
@@ -31,9 +31,9 @@ namespace eval socketserver {
 }
 
 foreach part {
-    handler acceptor socket
+    nearest handler acceptor socket
     options log bucket backoff table listeners app generation proxy worker
-    report lines commands control health systemd takeover
+    report lines commands http control health status systemd takeover
     pool pool/start pool/crew pool/workers pool/renewal pool/operation pool/statistics
 } {
     source [file join [file dirname [info script]] socketserver $part.tcl]

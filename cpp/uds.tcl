@@ -1,6 +1,6 @@
 # How critcl builds the shared library. build.tcl passes what varies:
 #   UDS_CFLAGS     more compiler flags (sanitizers, -DUDS_PORTABLE)
-#   UDS_LIBRARIES  more libraries (-lasan)
+#   UDS_LDFLAGS    more flags for the linker
 
 package require critcl
 
@@ -18,7 +18,7 @@ namespace eval uds_build {
 critcl::cheaders {*}[lsort [glob -directory $uds_build::here *.h]]
 critcl::csources {*}[lsort [glob -directory $uds_build::here *.cpp]]
 critcl::cflags -O2 -g -fno-exceptions -fvisibility=hidden {*}[uds_build::flags UDS_CFLAGS]
-critcl::clibraries {*}[uds_build::flags UDS_LIBRARIES] -lstdc++ -lpthread
+critcl::clibraries {*}[uds_build::flags UDS_LDFLAGS] -lstdc++ -lpthread
 
 critcl::ccode {
     extern int udsInit(Tcl_Interp *interp);

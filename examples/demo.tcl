@@ -9,6 +9,11 @@
 lappend auto_path [file dirname [file dirname [file normalize [info script]]]]
 package require unix_process
 
+if {$argc > 0} {
+    puts "usage: demo.tcl\nshows an echo server with worker processes, and checks what it shows"
+    exit [expr {$argv ni {--help -help -?}}]
+}
+
 set program [file join [file dirname [file normalize [info script]]] echo_server.tcl]
 set patienceMs 10000
 set started [clock milliseconds]

@@ -26,6 +26,11 @@ proc main {arguments} {
 }
 
 proc parseArguments {arguments} {
+    set usage "usage: echo_client.tcl host ?--port N?"
+    if {[lindex $arguments 0] in {--help -help -?}} {
+        puts "$usage\nsends standard input to an echo server, and prints what it answers"
+        exit
+    }
     set port 8888
     set at [lsearch -regexp $arguments {^--?port$}]
     if {$at >= 0} {
@@ -33,7 +38,7 @@ proc parseArguments {arguments} {
         set arguments [lreplace $arguments $at $at+1]
     }
     if {[llength $arguments] != 1 || [string match -* $arguments]} {
-        puts stderr "usage: echo_client.tcl host ?--port N?"
+        puts stderr $usage
         exit 1
     }
     return [list [lindex $arguments 0] $port]

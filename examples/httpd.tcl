@@ -116,6 +116,10 @@ proc httpd::parseArguments {arguments} {
             throw {CMDLINE USAGE} [cmdline::usage $declared $usage]
         }
     } trap {CMDLINE USAGE} {message} {
+        if {[lindex $::argv 0] in {--help -help -?}} {
+            puts $message
+            exit
+        }
         puts stderr $message
         exit 1
     }

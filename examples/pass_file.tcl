@@ -30,6 +30,10 @@ proc printFiles {channel} {
     }
 }
 
+if {[lindex $argv 0] in {--help -help -?}} {
+    puts "usage: pass_file.tcl ?FILE ...?\npasses open files to a process that prints them"
+    exit
+}
 if {$argc == 0} {
     set argv [list [file normalize [info script]]]
 }

@@ -39,8 +39,9 @@ proc socketserver::commands::Parse {words} {
     variable table
     set rest [lassign $words name]
     if {![dict exists $table $name]} {
+        set names [dict keys $table]
         throw [list SOCKETSERVER COMMAND $name] "unknown command \"$name\": must be\
-            [unix_process::OneOf [dict keys $table]][DidYouMean $name]"
+            [unix_process::OneOf $names][::socketserver::DidYouMean $name $names]"
     }
     dict with table $name {
         set given [dict create {*}[concat {*}[lmap flag $flags {list $flag 0}]]]
@@ -57,24 +58,6 @@ proc socketserver::commands::Parse {words} {
         }
     }
     return [list $name $given $others]
-}
-
-# The command of which most letters were meant, in their order.
-proc socketserver::commands::DidYouMean {name} {
-    variable table
-    package require struct::list
-    set best 0.6
-    set meant ""
-    foreach known [dict keys $table] {
-        set common [llength [lindex [struct::list longestCommonSubsequence \
-            [split [string range $name 0 19] {}] [split $known {}]] 0]]
-        set likeness [expr {2.0 * $common / ([string length $name] + [string length $known])}]
-        if {$likeness > $best} {
-            set best $likeness
-            set meant "; did you mean \"$known\"?"
-        }
-    }
-    return $meant
 }
 
 # socketserver::commands::Help --

@@ -32,7 +32,12 @@ proc socketserver::options::Defaults {} {
 # The full name of an option that may be abbreviated.
 proc socketserver::options::Find {name} {
     variable table
-    return [tcl::prefix match -message option [dict keys $table] $name]
+    set names [dict keys $table]
+    try {
+        return [tcl::prefix match -message option $names $name]
+    } trap {TCL LOOKUP INDEX} {message failure} {
+        return -options $failure "$message[::socketserver::DidYouMean $name $names]"
+    }
 }
 
 # The normal form of a value.
@@ -312,6 +317,8 @@ namespace eval socketserver::options {
     group "Operation"
     option -control text {} path 0 "unix socket for socketserverctl; empty: none"
     option -health text {} endpoint 0 "where balancers ask whether the pool is well; empty: nowhere"
+    option -status text {} endpoint 0 \
+        "where browsers see the pool at work; a port is one of 127.0.0.1; empty: nowhere"
     option -draindelay ms 0 ms 1 "time between telling balancers of a drain and the drain"
     option -proxyprotocol {choice off on require} off what 0 \
         "PROXY protocol: on where a client may speak it, require where each one must"

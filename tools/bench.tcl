@@ -49,11 +49,13 @@ proc Bench {how} {
 
 verb bench args "?WHICH OPTIONS?" "measures: quick, full, or one program, see bench/README.md" {
     set arguments [lassign [expr {$args eq {} ? "quick" : $args}] which]
-    if {$which ni [list quick full {*}[Benches]]} {
-        Fail "there is no bench \"$which\": it is quick, full, or one of [join [Benches] {, }]"
+    set known [list quick full {*}[Benches]]
+    if {$which ni $known} {
+        Misuse "there is no bench \"$which\": it is quick, full, or one of [join [Benches] {, }][
+            socketserver::DidYouMean $which $known]"
     }
     if {$which in {quick full} && $arguments ne {}} {
-        Fail "\"$which\" takes no options; a single program does"
+        Misuse "\"$which\" takes no options; a single program does"
     }
     if {$which eq "full" && [auto_execok gnuplot] eq {}} {
         Fail "there is no gnuplot here: ./bootstrap bench full installs what is needed"

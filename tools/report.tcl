@@ -5,6 +5,11 @@ proc Fail {message} {
     throw {BUILD FAILED} $message
 }
 
+# The same when the user's arguments are the reason: the verb's usage is shown as well.
+proc Misuse {message} {
+    throw {BUILD USAGE} $message
+}
+
 # Ends a check or a step that cannot be done here; it counts as skipped.
 proc Skip {message} {
     throw {BUILD SKIPPED} $message

@@ -7,15 +7,15 @@ set tcl9Packages {
     util-linux wrk
 }
 
-# $1 the folder, the rest packages. Makes the folder when it is missing, and adds
-# the packages that are. Runs in a mount name space that ends with it.
-set tcl9SetUp {
+# $1 the folder, called as the version of Debian, the rest packages. Makes the folder when
+# it is missing, and adds the packages that are. Runs in a mount name space that ends with it.
+set folderSetUp {
     set -eu
     folder=$1
     shift
     if [ ! -d "$folder" ]; then
         rm -rf --one-file-system "$folder.new"
-        debootstrap --variant=minbase trixie "$folder.new"
+        debootstrap --variant=minbase "$(basename "$folder")" "$folder.new"
         printf '127.0.0.1 localhost\n::1 localhost\n' >"$folder.new/etc/hosts"
         mv "$folder.new" "$folder"
     fi
@@ -47,9 +47,14 @@ set tcl9Run {
         tclsh9.0 /tmp/project/build.tcl test "$3"
 }
 
-proc Tcl9Folder {} {
+# Where folders with other systems stay.
+proc CacheFolder {args} {
     set cache [expr {[info exists ::env(XDG_CACHE_HOME)] ? $::env(XDG_CACHE_HOME) : "/var/cache"}]
-    return [file join $cache uds-tcl9 trixie]
+    return [file join $cache {*}$args]
+}
+
+proc Tcl9Folder {} {
+    return [CacheFolder uds-tcl9 trixie]
 }
 
 # The prefix of a command that may mount and chroot.
@@ -57,14 +62,33 @@ proc Privileged {} {
     set prefix {}
     if {[exec id -u] != 0} {
         if {[auto_execok sudo] eq {} || [catch {exec sudo -n true}]} {
-            Skip "only root may set up Debian 13 in a folder, and there is no tclsh9.0 here"
+            Skip "only root may set up another Debian in a folder"
         }
         set prefix {sudo -n}
     }
     if {[catch {exec {*}$prefix unshare --mount sh -c {mount -t tmpfs tmpfs /mnt}}]} {
-        Skip "this machine does not let root mount, and there is no tclsh9.0 here"
+        Skip "this machine does not let root mount, which another Debian in a folder needs"
     }
     return $prefix
+}
+
+# A Debian in a folder, which has these packages.
+proc SetUpFolder {prefix folder packages} {
+    # It is not in everybody's PATH.
+    if {![file exists $folder] && [catch {exec {*}$prefix sh -c {command -v debootstrap}}]} {
+        Skip "there is no debootstrap here"
+    }
+    exec {*}$prefix mkdir -p [file dirname $folder]
+    set log [file join $::root build [file tail [file dirname $folder]]-[file tail $folder].log]
+    file mkdir [file dirname $log]
+    puts "Debian [file tail $folder] in $folder (a few minutes when it is new)"
+    flush stdout
+    if {[catch {
+        exec -ignorestderr {*}$prefix flock $folder.lock unshare --mount \
+            sh -c $::folderSetUp sh $folder {*}$packages > $log 2>@1
+    }]} {
+        Fail "couldn't set up $folder:\n[fileutil::cat $log]"
+    }
 }
 
 proc HasTcl9 {} {
@@ -78,16 +102,7 @@ proc Tcl9 {pattern} {
     }
     set prefix [Privileged]
     set folder [Tcl9Folder]
-    exec {*}$prefix mkdir -p [file dirname $folder]
-    set log [file join $::root build tcl9.log]
-    file mkdir [file dirname $log]
-    puts "Debian 13 in $folder (a few minutes when it is new)"
-    if {[catch {
-        exec -ignorestderr {*}$prefix flock $folder.lock unshare --mount \
-            sh -c $::tcl9SetUp sh $folder {*}$::tcl9Packages > $log 2>@1
-    }]} {
-        Fail "couldn't set up $folder:\n[fileutil::cat $log]"
-    }
+    SetUpFolder $prefix $folder $::tcl9Packages
     return [CountsOf [Stream [list {*}$prefix unshare --mount \
         sh -c $::tcl9Run sh $folder $::root $pattern]]]
 }

@@ -131,7 +131,7 @@ proc socketserver::program::config::Set {args} {
 
 proc socketserver::program::config::Unknown {name args} {
     set message "unknown option \"$name\""
-    set nearest [::socketserver::program::settings::Nearest $name config]
+    set nearest [::socketserver::Nearest $name [::socketserver::program::settings::Names config]]
     if {$nearest ne ""} {
         append message ": did you mean \"$nearest\"?"
     }

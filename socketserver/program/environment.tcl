@@ -29,7 +29,8 @@ proc socketserver::program::environment::Read {variables} {
 proc socketserver::program::environment::Unknown {variable name} {
     variable prefix
     set message "unknown environment variable $variable"
-    set nearest [::socketserver::program::settings::Nearest $name environment]
+    set nearest [::socketserver::Nearest $name \
+        [::socketserver::program::settings::Names environment]]
     if {$nearest ne ""} {
         append message ": did you mean $prefix[string toupper $nearest]?"
     }

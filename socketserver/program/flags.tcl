@@ -69,7 +69,7 @@ proc socketserver::program::flags::Note {layer name value} {
 
 proc socketserver::program::flags::Unknown {name} {
     set message "unknown option --$name"
-    set nearest [::socketserver::program::settings::Nearest $name flag]
+    set nearest [::socketserver::Nearest $name [::socketserver::program::settings::Names flag]]
     if {$nearest ne ""} {
         append message ": did you mean --$nearest?"
     }

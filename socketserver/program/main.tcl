@@ -14,7 +14,6 @@
 package require Tcl 8.6-
 package require cmdline
 package require logger
-package require struct::list
 package require textutil::adjust
 package require socketserver
 

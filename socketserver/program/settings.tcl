@@ -52,26 +52,6 @@ proc socketserver::program::settings::Groups {} {
     return $groups
 }
 
-# The known name that was probably meant, or nothing.
-proc socketserver::program::settings::Nearest {name place} {
-    set best ""
-    set most 0.7
-    foreach known [Names $place] {
-        set likeness [Likeness [string range $name 0 29] $known]
-        if {$likeness > $most} {
-            set best $known
-            set most $likeness
-        }
-    }
-    return $best
-}
-
-# From 0 to 1 for the same: how much of both is common, in its order.
-proc socketserver::program::settings::Likeness {a b} {
-    set common [::struct::list longestCommonSubsequence [split $a {}] [split $b {}]]
-    return [expr {2.0 * [llength [lindex $common 0]] / ([string length $a] + [string length $b])}]
-}
-
 # ---- values ----------------------------------------------------------------------
 
 # The normal form of a value; an error calls the setting by this label.
