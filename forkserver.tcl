@@ -192,7 +192,7 @@ proc forkserver::CloseAll {descriptors} {
 # Locks that another thread holds at the fork stay locked in the server. Tcl
 # 8.6's notifier thread holds none: it is ended, and starts again by itself.
 proc forkserver::CheckThreads {} {
-    QuietNotifier
+    Try PIPE QuietNotifier
     set others {}
     foreach task [Try READ {glob -nocomplain /proc/[pid]/task/*}] {
         set thread [file tail $task]

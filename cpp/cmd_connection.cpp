@@ -53,7 +53,10 @@ Status checkUntouched(Tcl_Channel channel, int fd, const std::string &name) {
         return serverError("STACKED", kCannotReadHeader, "a channel is stacked on it", name);
     if (Tcl_InputBuffered(channel) > 0)
         return serverError("UNREAD", kCannotReadHeader, "it has unread input in its buffer", name);
-    if (socketType(fd) != SOCK_STREAM)
+    const Result<int> type = socketType(fd);
+    if (!type)
+        return systemError(std::string(kCannotReadHeader) + " \"" + name + "\"", type.error().code);
+    if (type.value() != SOCK_STREAM)
         return serverError("NOTSTREAM", kCannotReadHeader, "it is not a stream socket", name);
     return Nothing{};
 }

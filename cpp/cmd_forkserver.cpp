@@ -23,9 +23,9 @@ namespace uds {
 namespace {
 
 // Ends Tcl 8.6's notifier thread, which starts again when it is needed.
-int quietNotifierCommand(const Call &) {
-    stopNotifierThread();
-    return TCL_OK;
+int quietNotifierCommand(const Call &call) {
+    const Status status = stopNotifierThread();
+    return status ? TCL_OK : call.fail(status.error());
 }
 
 void descriptorsOf(Tcl_Channel channel, std::set<int> &descriptors) {

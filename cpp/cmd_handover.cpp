@@ -25,9 +25,11 @@ int disownFileCommand(const Call &call) {
 }
 
 // The path may have been relative when the socket was bound to it.
-bool isBoundTo(const Listener &listener, const std::string &path) {
+Result<bool> isBoundTo(const Listener &listener, const std::string &path) {
     Result<Address> address = localAddress(socketsOf(listener).front());
-    const std::string bound = address ? address.value().path() : "";
+    if (!address)
+        return address.error();
+    const std::string bound = address.value().path();
     const bool isEnd = !bound.empty() && path.size() > bound.size() &&
                        path.compare(path.size() - bound.size() - 1, path.npos, "/" + bound) == 0;
     return isEnd || (!bound.empty() && bound == path);
@@ -51,7 +53,11 @@ int ownFileCommand(const Call &call) {
     const std::string path = toSystem(words[0]);
     const std::optional<SocketFile> file =
         SocketFile::takenOver(path, static_cast<dev_t>(device), static_cast<ino_t>(inode));
-    const bool isOurs = file && isBoundTo(*listener, path);
+    const Result<bool> isBound = isBoundTo(*listener, path);
+    if (!isBound)
+        return call.fail(systemError("couldn't own the file of \"" + text(call.arguments[0]) + "\"",
+                                     isBound.error().code));
+    const bool isOurs = file && isBound.value();
     if (isOurs)
         ownFile(*listener, *file);
     return call.answer(Tcl_NewBooleanObj(isOurs));

@@ -21,9 +21,12 @@ int queueCommand(const Call &call) {
         return call.fail(ends.error());
     UniqueFd &sender = ends.value().first;
     UniqueFd &receiver = ends.value().second;
-    const int type = socketType(sender.get());
-    Tcl_Obj *first = registerChannel(call.interp, openUnixChannel(std::move(sender), type));
-    Tcl_Obj *second = registerChannel(call.interp, openUnixChannel(std::move(receiver), type));
+    const Result<int> type = socketType(sender.get());
+    if (!type)
+        return call.fail(type.error());
+    Tcl_Obj *first = registerChannel(call.interp, openUnixChannel(std::move(sender), type.value()));
+    Tcl_Obj *second =
+        registerChannel(call.interp, openUnixChannel(std::move(receiver), type.value()));
     return call.answer(newList({first, second}));
 }
 

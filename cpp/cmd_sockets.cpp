@@ -131,7 +131,10 @@ bool channelOwns(Tcl_Interp *interp, int fd) {
 Result<Tcl_Channel> listenOnInherited(const Call &call, const Endpoint &endpoint) {
     if (!isOpen(endpoint.fd))
         return systemError("fcntl", EBADF);
-    if (!isListening(endpoint.fd))
+    const Result<bool> listening = isListening(endpoint.fd);
+    if (!listening)
+        return listening.error();
+    if (!listening.value())
         return systemError("listen", EINVAL);
     // inetd gives the socket as standard input, of which Tcl makes a channel.
     if (endpoint.fd > STDERR_FILENO && channelOwns(call.interp, endpoint.fd))

@@ -14,6 +14,7 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <memory>
 
 namespace uds {
 
@@ -21,6 +22,16 @@ namespace {
 
 // What the forking thread had blocked; the child inherits the value.
 thread_local sigset_t savedMask;
+
+using Directory = std::unique_ptr<DIR, int (*)(DIR *)>;
+
+// The threads of this process; null where the system does not tell.
+Result<Directory> openTasks() {
+    Directory tasks(::opendir("/proc/self/task"), ::closedir);
+    if (!tasks && (isOutOfDescriptors(errno) || errno == ENOMEM))
+        return systemError("opendir");
+    return tasks;
+}
 
 } // namespace
 
@@ -91,32 +102,37 @@ bool waitsInSelect(pid_t thread) {
     return selects && timeLimit == "0x0";
 }
 
-bool othersWaitInSelect() {
+Result<bool> othersWaitInSelect() {
 #ifdef SYS_gettid
-    DIR *tasks = ::opendir("/proc/self/task");
+    const Result<Directory> tasks = openTasks();
     if (!tasks)
+        return tasks.error();
+    if (!tasks.value())
         return false;
+    // Without one for the threads' files it would look as if they did something else.
+    if (!canOpen(1, ::dirfd(tasks.value().get())))
+        return systemError("open");
     const long self = ::syscall(SYS_gettid);
     bool all = true;
-    while (const dirent *task = ::readdir(tasks)) {
+    while (const dirent *task = ::readdir(tasks.value().get())) {
         const long thread = std::strtol(task->d_name, nullptr, 10); // 0 for "." and ".."
         all = all && (thread == 0 || thread == self || waitsInSelect(static_cast<pid_t>(thread)));
     }
-    ::closedir(tasks);
     return all;
 #else
     return false;
 #endif
 }
 
-int threadCount() {
-    DIR *tasks = ::opendir("/proc/self/task");
+Result<int> threadCount() {
+    const Result<Directory> tasks = openTasks();
     if (!tasks)
+        return tasks.error();
+    if (!tasks.value())
         return 0;
     int count = 0;
-    while (const dirent *task = ::readdir(tasks))
+    while (const dirent *task = ::readdir(tasks.value().get()))
         count += task->d_name[0] != '.';
-    ::closedir(tasks);
     return count;
 }
 

@@ -36,11 +36,12 @@ Status sendSignal(pid_t pid, int signal);
 // False where the system does not tell.
 bool waitsInSelect(pid_t thread);
 
-// Whether that is so for all threads but the calling one.
-bool othersWaitInSelect();
+// Whether that is so for all threads but the calling one. Fails when the system has
+// nothing left to find out with.
+Result<bool> othersWaitInSelect();
 
-// How many threads this process has; 0 where the system does not tell.
-int threadCount();
+// How many threads this process has; 0 where the system does not tell. Fails likewise.
+Result<int> threadCount();
 
 // What others can change in this process at any time, and a fork hands on: limits,
 // priority, processors. Of use only to be compared.

@@ -35,6 +35,17 @@ int option(int fd, int level, int name, int fallback) {
     return ::getsockopt(fd, level, name, &value, &length) < 0 ? fallback : value;
 }
 
+// What is no socket, or was opened with O_PATH, has no options; nor has every system this one.
+Result<int> optionOrNone(int fd, int name, int none) {
+    int value = none;
+    socklen_t length = sizeof value;
+    if (::getsockopt(fd, SOL_SOCKET, name, &value, &length) == 0)
+        return value;
+    if (errno == ENOTSOCK || errno == EBADF || errno == ENOPROTOOPT)
+        return none;
+    return systemError("getsockopt");
+}
+
 Status setOption(int fd, int level, int name, int value) {
     if (::setsockopt(fd, level, name, &value, sizeof value) < 0)
         return systemError("setsockopt");
@@ -324,17 +335,22 @@ int pendingError(int fd) {
     return option(fd, SOL_SOCKET, SO_ERROR, 0);
 }
 
-int socketType(int fd) {
-    return option(fd, SOL_SOCKET, SO_TYPE, -1);
+Result<int> socketType(int fd) {
+    return optionOrNone(fd, SO_TYPE, -1);
 }
 
-int socketFamily(int fd) {
+Result<int> socketFamily(int fd) {
     Result<Address> address = localAddress(fd);
-    return address ? address.value().family() : -1;
+    if (!address)
+        return address.error();
+    return address.value().family();
 }
 
-bool isListening(int fd) {
-    return option(fd, SOL_SOCKET, SO_ACCEPTCONN, 0) != 0;
+Result<bool> isListening(int fd) {
+    Result<int> accepts = optionOrNone(fd, SO_ACCEPTCONN, 0);
+    if (!accepts)
+        return accepts.error();
+    return accepts.value() != 0;
 }
 
 Result<Credentials> peerCredentials(int fd) {

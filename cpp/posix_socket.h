@@ -59,9 +59,11 @@ Status shutDown(int fd, int how);
 
 // 0 or the pending error of the socket; reading it clears it.
 int pendingError(int fd);
-int socketType(int fd);
-int socketFamily(int fd);
-bool isListening(int fd);
+// -1 for what is no socket.
+Result<int> socketType(int fd);
+Result<int> socketFamily(int fd);
+// False for what is no socket.
+Result<bool> isListening(int fd);
 
 struct Credentials {
     pid_t pid = 0; // 0 where the system does not tell

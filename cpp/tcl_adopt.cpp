@@ -37,15 +37,20 @@ Tcl_Channel registered(Tcl_Interp *interp, Tcl_Channel channel) {
 enum class Kind { Tcp, Unix, Listening, File };
 
 // type: that of a socket, or -1
-Kind kindOf(int fd, int type) {
+Result<Kind> kindOf(int fd, int type) {
     if (type < 0)
         return Kind::File;
-    if (isListening(fd))
+    const Result<bool> listening = isListening(fd);
+    if (!listening)
+        return listening.error();
+    if (listening.value())
         return Kind::Listening;
-    const int family = socketFamily(fd);
-    if (family == AF_UNIX && (type == SOCK_STREAM || type == SOCK_SEQPACKET))
+    const Result<int> family = socketFamily(fd);
+    if (!family)
+        return family.error();
+    if (family.value() == AF_UNIX && (type == SOCK_STREAM || type == SOCK_SEQPACKET))
         return Kind::Unix;
-    if (type == SOCK_STREAM && (family == AF_INET || family == AF_INET6))
+    if (type == SOCK_STREAM && (family.value() == AF_INET || family.value() == AF_INET6))
         return Kind::Tcp;
     return Kind::File;
 }
@@ -140,14 +145,22 @@ void forEachChannelBelow(Tcl_Interp *interp,
 } // namespace
 
 Result<Tcl_Channel> adopt(Tcl_Interp *interp, UniqueFd &fd) {
+    const std::string what = "couldn't adopt \"" + std::to_string(fd.get()) + "\"";
     const int flags = ::fcntl(fd.get(), F_GETFL);
-    const int type = flags < 0 ? -1 : socketType(fd.get());
-    const Kind kind = kindOf(fd.get(), type);
-    const int wanted = kind == Kind::Listening ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
-    const bool change = kind != Kind::Unix && wanted != flags;
-    if (flags < 0 || (change && ::fcntl(fd.get(), F_SETFL, wanted) < 0))
-        return systemError("couldn't adopt \"" + std::to_string(fd.get()) + "\"");
-    return registered(interp, makeChannel(kind, std::move(fd), type, flags));
+    if (flags < 0)
+        return systemError(what);
+    const Result<int> type = socketType(fd.get());
+    if (!type)
+        return systemError(what, type.error().code);
+    const Result<Kind> kind = kindOf(fd.get(), type.value());
+    if (!kind)
+        return systemError(what, kind.error().code);
+    const bool listens = kind.value() == Kind::Listening;
+    const int wanted = listens ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
+    const bool change = kind.value() != Kind::Unix && wanted != flags;
+    if (change && ::fcntl(fd.get(), F_SETFL, wanted) < 0)
+        return systemError(what);
+    return registered(interp, makeChannel(kind.value(), std::move(fd), type.value(), flags));
 }
 
 Connected connectedChannel(Tcl_Interp *interp, UniqueFd fd, const Address &peer) {
@@ -156,8 +169,9 @@ Connected connectedChannel(Tcl_Interp *interp, UniqueFd fd, const Address &peer)
     if (!isInet)
         if (Result<Address> local = localAddress(fd.get()))
             shown = local.value();
-    const int type = isInet ? SOCK_STREAM : socketType(fd.get());
     const Kind kind = isInet ? Kind::Tcp : Kind::Unix;
+    const Result<int> asked = isInet ? Result<int>(SOCK_STREAM) : socketType(fd.get());
+    const int type = asked ? asked.value() : SOCK_STREAM; // nearly all are: it is served
     return {registered(interp, makeChannel(kind, std::move(fd), type, O_RDWR)), shown};
 }
 

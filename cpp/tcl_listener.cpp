@@ -126,38 +126,52 @@ void applyInterest(Listener &listener) {
 
 // One socket: {address port} for TCP, the path for unix. As with Tcl's own
 // server sockets, several give several.
-std::string socketNames(const Listener &listener) {
-    Tcl_DString names;
-    Tcl_DStringInit(&names);
+Result<std::string> socketNames(const Listener &listener) {
+    std::vector<Address> addresses;
     for (const UniqueFd &socket : listener.sockets) {
         Result<Address> address = localAddress(socket.get());
         if (!address)
-            continue;
-        const ObjRef host(fromSystem(address.value().host()));
-        if (address.value().isUnix()) {
+            return systemError("couldn't get -sockname", address.error().code);
+        addresses.push_back(address.value());
+    }
+    Tcl_DString names;
+    Tcl_DStringInit(&names);
+    for (const Address &address : addresses) {
+        const ObjRef host(fromSystem(address.host()));
+        if (address.isUnix()) {
             Tcl_DStringAppend(&names, Tcl_GetString(host.get()), -1);
             continue;
         }
         Tcl_DStringAppendElement(&names, Tcl_GetString(host.get()));
         Tcl_DStringAppendElement(&names, Tcl_GetString(host.get()));
-        Tcl_DStringAppendElement(&names, std::to_string(address.value().port()).c_str());
+        Tcl_DStringAppendElement(&names, std::to_string(address.port()).c_str());
     }
     std::string text = Tcl_DStringValue(&names);
     Tcl_DStringFree(&names);
     return text;
 }
 
+// Without what cannot be told.
+void listOptions(const Listener &listener, Tcl_DString *value) {
+    if (const Result<std::string> names = socketNames(listener)) {
+        Tcl_DStringAppendElement(value, "-sockname");
+        Tcl_DStringAppendElement(value, names.value().c_str());
+    }
+    Tcl_DStringAppendElement(value, "-type");
+    Tcl_DStringAppendElement(value, "stream");
+}
+
 int getOptionProc(void *instance, Tcl_Interp *interp, const char *name, Tcl_DString *value) {
     Listener &listener = stateOf(instance);
     if (!name) {
-        Tcl_DStringAppendElement(value, "-sockname");
-        Tcl_DStringAppendElement(value, socketNames(listener).c_str());
-        Tcl_DStringAppendElement(value, "-type");
-        Tcl_DStringAppendElement(value, "stream");
+        listOptions(listener, value);
         return TCL_OK;
     }
     if (strcmp(name, "-sockname") == 0) {
-        Tcl_DStringAppend(value, socketNames(listener).c_str(), -1);
+        const Result<std::string> names = socketNames(listener);
+        if (!names)
+            return interp ? fail(interp, names.error()) : TCL_ERROR;
+        Tcl_DStringAppend(value, names.value().c_str(), -1);
     } else if (strcmp(name, "-type") == 0) {
         Tcl_DStringAppend(value, "stream", -1);
     } else if (strcmp(name, "-error") == 0) {
@@ -260,7 +274,8 @@ Tcl_Channel openListener(std::vector<UniqueFd> sockets, std::optional<SocketFile
     auto listener = std::make_unique<Listener>();
     listener->sockets = std::move(sockets);
     listener->file = std::move(file);
-    const bool isUnix = socketFamily(listener->sockets[0].get()) == AF_UNIX;
+    const Result<int> family = socketFamily(listener->sockets[0].get());
+    const bool isUnix = family && family.value() == AF_UNIX;
     const std::string name = nextChannelName(isUnix ? "unix_socket" : "tcp_listener");
     Listener *owned = listener.release(); // by the channel, see close2Proc
     owned->channel = Tcl_CreateChannel(&kListenerType, name.c_str(), owned, TCL_READABLE);

@@ -227,18 +227,24 @@ Error refused(const char *kind, const std::string &reason) {
 // descriptors behind the back of the channel.
 Status checkChannels(Tcl_Interp *interp) {
     std::string bad;
+    int unknown = 0;
     forEachChannel(interp, [&](Tcl_Interp *, Tcl_Channel channel) {
         const std::optional<int> fd = descriptorOf(channel, TCL_READABLE);
         const bool isTcp = strcmp(Tcl_ChannelName(Tcl_GetChannelType(channel)), "tcp") == 0;
         Tcl_DString connecting;
         Tcl_DStringInit(&connecting);
-        if (isTcp && fd && isListening(*fd))
+        const Result<bool> listening = isTcp && fd ? isListening(*fd) : Result<bool>(false);
+        if (!listening)
+            unknown = listening.error().code;
+        else if (listening.value())
             bad = Tcl_GetChannelName(channel);
         if (isTcp && Tcl_GetChannelOption(nullptr, channel, "-connecting", &connecting) == TCL_OK &&
             strcmp(Tcl_DStringValue(&connecting), "1") == 0)
             bad = Tcl_GetChannelName(channel);
         Tcl_DStringFree(&connecting);
     });
+    if (unknown != 0)
+        return systemError("couldn't change the notifier", unknown);
     if (!bad.empty())
         return processError("CHANNEL", "couldn't change the notifier",
                             "\"" + bad + "\" is a server socket, or not connected yet", bad);
@@ -249,11 +255,15 @@ Status checkChannels(Tcl_Interp *interp) {
 Status checkThreads(int most) {
     constexpr int kTries = 200;
     constexpr useconds_t kPauseUs = 1000;
-    for (int i = 0; i < kTries && threadCount() > most; ++i)
+    for (int i = 0; i < kTries; ++i) {
+        const Result<int> count = threadCount();
+        if (!count)
+            return systemError("couldn't change the notifier", count.error().code);
+        if (count.value() <= most)
+            return Nothing{};
         ::usleep(kPauseUs);
-    if (threadCount() > most)
-        return refused("THREADS", "this process has more than one thread");
-    return Nothing{};
+    }
+    return refused("THREADS", "this process has more than one thread");
 }
 
 // Has a channel's driver watch what its handlers want, with the notifier that
@@ -302,24 +312,38 @@ void dropInheritedHandlers() {
 }
 
 // The open ends of pipes: descriptor -> the pipe that it belongs to.
-std::map<int, ino_t> pipeEnds() {
+Result<std::map<int, ino_t>> pipeEnds() {
     std::map<int, ino_t> ends;
     struct stat info;
-    for (int fd = 0; fd < kSelectLimit; ++fd)
-        if (::fstat(fd, &info) == 0 && S_ISFIFO(info.st_mode))
-            ends[fd] = info.st_ino;
+    for (int fd = 0; fd < kSelectLimit; ++fd) {
+        if (::fstat(fd, &info) == 0) {
+            if (S_ISFIFO(info.st_mode))
+                ends[fd] = info.st_ino;
+        } else if (errno != EBADF) {
+            return systemError("fstat");
+        }
+    }
     return ends;
+}
+
+// Those that the thread's end may change. None are looked for where threads of the
+// user's may close an end of their own meanwhile.
+Result<std::map<int, ino_t>> notifierPipeEnds() {
+    const Result<bool> alone = othersWaitInSelect();
+    if (!alone)
+        return alone.error();
+    return alone.value() ? pipeEnds() : std::map<int, ino_t>();
 }
 
 // The thread, on its way out, forgets the number of the pipe's other end,
 // sometimes before Tcl_FinalizeNotifier has closed it. Nobody else has it.
 void closeNotifierPipe(const std::map<int, ino_t> &before) {
-    const std::map<int, ino_t> after = pipeEnds();
+    struct stat info;
     for (const auto &[closed, pipe] : before) {
-        if (after.count(closed) > 0)
+        if (::fstat(closed, &info) == 0 || errno != EBADF)
             continue;
-        for (const auto &[fd, other] : after)
-            if (other == pipe)
+        for (const auto &[fd, other] : before)
+            if (other == pipe && ::fstat(fd, &info) == 0 && info.st_ino == pipe)
                 const UniqueFd forgotten(fd);
     }
 }
@@ -396,10 +420,10 @@ Status useOwnNotifier(Tcl_Interp *interp) {
     Status status = checkChannels(interp);
     if (status)
         status = checkThreads(2); // one may be the notifier's
-    if (status) {
-        stopNotifierThread();
+    if (status)
+        status = stopNotifierThread();
+    if (status)
         status = checkThreads(1);
-    }
     if (!status)
         return status;
     changeNotifier(interp, [] {
@@ -439,17 +463,19 @@ bool wakesOnlyOne() {
     return installed && Poller::wakesOnlyOne();
 }
 
-void stopNotifierThread() {
+Status stopNotifierThread() {
 #if TCL_MAJOR_VERSION < 9
     // The last user of the notifier ends its thread. File handlers stay.
     if (!installed) {
-        // With threads of the user's, one may close an end of its own meanwhile.
-        const auto before = othersWaitInSelect() ? pipeEnds() : std::map<int, ino_t>();
+        const Result<std::map<int, ino_t>> before = notifierPipeEnds();
+        if (!before)
+            return systemError("couldn't stop Tcl's notifier thread", before.error().code);
         Tcl_FinalizeNotifier(nullptr);
-        closeNotifierPipe(before);
+        closeNotifierPipe(before.value());
         Tcl_InitNotifier();
     }
 #endif
+    return Nothing{};
 }
 
 void startChildNotifier() {

@@ -42,8 +42,9 @@ void wakeOneFor(int fd);
 bool wakesOnlyOne(); // whether that is so
 
 // Ends the thread that Tcl 8.6's notifier waits in; the next wait starts it
-// again. A process without other threads has one thread then.
-void stopNotifierThread();
+// again. A process without other threads has one thread then. Fails when the system has
+// nothing left to look at the threads with: an end of the notifier's pipe would be lost.
+Status stopNotifierThread();
 
 } // namespace uds
 
