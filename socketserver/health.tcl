@@ -34,10 +34,9 @@ oo::class create socketserver::Health {
 
     method Request {conversation line} {
         set state [$pool state]
-        set words [regexp -inline {^([A-Z]+) \S+(?: HTTP/(1\.\d))?\r?$} $line]
-        lassign $words all method version
+        lassign [::socketserver::http::RequestLine $line] all method path version
         # Of the other methods only a whole request line can be told from plain text.
-        if {$version ne "" || $method in {GET HEAD OPTIONS}} {
+        if {$version ne "" || $method in $::socketserver::http::methods} {
             $conversation leave [::socketserver::health::Http $method $version $state]
         } else {
             $conversation leave [::socketserver::health::Agent $state]\n
@@ -59,24 +58,12 @@ proc socketserver::health::Agent {state} {
 }
 
 proc socketserver::health::Http {method version state} {
-    set allow "Allow: GET, HEAD, OPTIONS\r\n"
-    if {$method ni {GET HEAD OPTIONS}} {
-        set status "405 Method Not Allowed"
-        set body "method not allowed\n"
+    if {$method ni $::socketserver::http::methods} {
+        lassign {405 "method not allowed"} code body
     } elseif {$state eq "running"} {
-        set status "200 OK"
-        set body "up\n"
+        lassign {200 up} code body
     } else {
-        set status "503 Service Unavailable"
-        set body "$state\n"
+        lassign [list 503 $state] code body
     }
-    set head "HTTP/[expr {$version eq "" ? "1.0" : $version}] $status\r\n"
-    append head "Date: [clock format [clock seconds] -gmt 1 -locale C \
-        -format {%a, %d %b %Y %H:%M:%S GMT}]\r\n"
-    append head "Content-Type: text/plain\r\nContent-Length: [string length $body]\r\n"
-    append head "Cache-Control: no-store\r\n"
-    if {$method ni {GET HEAD}} {
-        append head $allow
-    }
-    return "${head}Connection: close\r\n\r\n[expr {$method eq "HEAD" ? "" : $body}]"
+    return [::socketserver::http::Answer $method $version $code text/plain $body\n]
 }

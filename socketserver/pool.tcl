@@ -49,11 +49,12 @@ oo::class create socketserver::pool {
     # timers      name -> id
     # calls       commands of the user's that are running
     # lastTraffic what Traffic said at the end
+    # servers     option -> object, for -control, -health and -status
     # predecessor, successor   the program that this one takes over from, and the
     #             one that is to take over: {object commands}; empty without
     variable given options owner state failure acceptor sender receiver board wake table \
         backoff generation generations next wanted calmSince counters shared tickDue isLate \
-        waiting hasty timers began lastError lastTraffic control health predecessor successor \
+        waiting hasty timers began lastError lastTraffic servers predecessor successor \
         renewalCode answers lastAnswer calls
 
     constructor {args} {
@@ -64,8 +65,7 @@ oo::class create socketserver::pool {
         set owner [pid]
         set state new
         set timers [dict create]
-        set control ""
-        set health ""
+        set servers [dict create]
         set predecessor ""
         set successor {}
         set answers [dict create]

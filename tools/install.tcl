@@ -62,7 +62,7 @@ proc InstalledFiles {layout libraries} {
     foreach file $libraries {
         lappend files $file $home/lib/[file tail [file dirname $file]]/[file tail $file]
     }
-    foreach file [glob -directory $::root forkserver/*.tcl socketserver/*.tcl \
+    foreach file [glob -directory $::root forkserver/*.tcl socketserver/*.{tcl,html} \
         socketserver/*/*.tcl] {
         lappend files $file $home/[fileutil::stripPath $::root $file]
     }

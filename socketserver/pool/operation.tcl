@@ -230,8 +230,8 @@ oo::define socketserver::pool {
         }
         ::forkserver::CloseAll $waiting
         set lastTraffic [my Traffic]
-        foreach object [list {*}$all $acceptor $table $backoff $control $health $predecessor \
-            {*}[lindex $successor 0]] {
+        foreach object [list {*}$all {*}[dict values $servers] $acceptor $table $backoff \
+            $predecessor {*}[lindex $successor 0]] {
             if {$object ne ""} {
                 $object destroy
             }
@@ -244,8 +244,7 @@ oo::define socketserver::pool {
         if {$board ne ""} {
             ::socketserver::BoardClose $board
         }
-        set control ""
-        set health ""
+        set servers [dict create]
         set predecessor ""
         set successor {}
         set generations {}

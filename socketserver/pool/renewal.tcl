@@ -183,11 +183,8 @@ oo::define socketserver::pool {
     # The new program has its workers: it accepts from now on.
     method HandOver {} {
         my Cancel upgrade
-        lassign $successor object commands
-        my Log notice "process [$object pid] has taken over"
-        ::socketserver::systemd::StopWatchdog
-        my Announce MAINPID [$object pid]
-        foreach server [list {*}$control {*}$health] {
+        lassign $successor object
+        foreach server [dict values $servers] {
             $server unlisten
         }
         set state stopping
@@ -196,13 +193,13 @@ oo::define socketserver::pool {
         set successor [list $object $commands $files]
     }
 
-    method HandedOver {} {
-        lassign $successor object commands files
-        unix_process::DisownPidFile
-        set failure ""
-        if {[catch {$object send [list go $files]} message]} {
-            set failure "process [$object pid] has died as it took over: $message"
-            my Log critical $failure
+    method TakeBack {files} {
+        my Announce MAINPID [pid]
+        $acceptor own $files
+        foreach server [dict values $servers] {
+            if {[catch {$server listen} message]} {
+                my Log error $message
+            }
         }
         set limit [dict get $options -gracetimeout]
         if {$limit > 0} {

@@ -122,13 +122,11 @@ oo::define socketserver::pool {
         if {$predecessor ne ""} {
             return
         }
-        if {[dict get $options -control] ne "" && $control eq ""} {
-            set control [::socketserver::Control new [self] [dict get $options -control] \
-                [namespace code {my Log}]]
-        }
-        if {[dict get $options -health] ne "" && $health eq ""} {
-            set health [::socketserver::Health new [self] [dict get $options -health] \
-                [namespace code {my Log}]]
+        foreach {name class} {-control Control -health Health -status Status} {
+            if {[dict get $options $name] ne "" && ![dict exists $servers $name]} {
+                dict set servers $name [::socketserver::$class new [self] \
+                    [dict get $options $name] [namespace code {my Log}]]
+            }
         }
     }
 
@@ -175,7 +173,7 @@ oo::define socketserver::pool {
         ::socketserver::options::CheckAll $merged
         if {$state ne "starting"} {
             dict for {name value} $merged {
-                if {$name in {-listen -mode -control -health} &&
+                if {$name in {-listen -mode -control -health -status} &&
                     $value ne [dict get $options $name]} {
                     my Log warn "$name changes with the next start only"
                     dict set merged $name [dict get $options $name]
