@@ -181,14 +181,26 @@ oo::class create socketserver::Acceptor {
         my EndNext 0
     }
 
-    # The same, where another process listens on the same sockets. The files of unix
-    # sockets stay; they are for the other process to own: {endpoint file ...}.
+    # The same, a moment later, where another process listens on the same sockets.
     method abandon {cmd} {
         my End 0 $cmd
+    }
+
+    # The files of unix sockets are for another process to own: {endpoint file ...}.
+    method disown {} {
         return [concat {*}[lmap each $listeners {
             lassign $each endpoint listener
             list $endpoint [unix_sockets::DisownFile $listener]
         }]]
+    }
+
+    # What disown returned: they are ours again.
+    method own {files} {
+        foreach each $listeners {- file} $files {
+            if {$file ne ""} {
+                unix_sockets::OwnFile [lindex $each 1] $file
+            }
+        }
     }
 
     method End {most cmd} {

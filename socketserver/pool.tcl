@@ -42,7 +42,7 @@ oo::class create socketserver::pool {
     # counters    generation reloads spawned redelivered; exits, refused: reason -> count
     #             cut: connections whose worker ended; lost: those that it had not
     #             even counted; doubts: ends that may have lost one, see Settle
-    # shared      another program has the queue, too
+    # shared      another program has the queue, too, or had it
     # tickDue     when Tick should run; isLate: it ran much later
     # waiting     connections that a worker gave back, while the queue is full
     # hasty       stopping at once: what waits is not served any more

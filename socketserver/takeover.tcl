@@ -11,7 +11,7 @@
 #                                        the sockets of the listeners, the pid file
 #         endpoints: endpoint and number of sockets, of each listener
 #         pidfile: its path; empty without
-#       go files                         accept: the old program does not any more
+#       go files                         accept: the old program lets go of its sockets
 #         files: endpoint and file, of each listener, to be owned from now on
 #   new to old
 #       ready pid | failed message

@@ -165,8 +165,10 @@ oo::define socketserver::pool {
         return
     }
 
-    # Copies of all that is shared from now on.
+    # Copies of all that is shared from now on: the new program's workers serve the queue
+    # before it has taken over, and also when it never does.
     method GiveAll {} {
+        set shared 1
         set handles [list $sender $receiver]
         set endpoints {}
         foreach each [$acceptor listeners] {
@@ -180,17 +182,26 @@ oo::define socketserver::pool {
             [list {*}$handles {*}$lock]
     }
 
-    # The new program has its workers: it accepts from now on.
+    # The new program has its workers: it accepts from now on, if it lives. Until it has
+    # been told so nothing is closed that could not be taken back.
     method HandOver {} {
         my Cancel upgrade
         lassign $successor object
         foreach server [dict values $servers] {
             $server unlisten
         }
+        my Announce MAINPID [$object pid] ;# first: systemd may listen to the main process only
+        set files [$acceptor disown]
+        if {[catch {$object send [list go $files]} message]} {
+            my TakeBack $files
+            my UpgradeFailed "process [$object pid] has died as it took over: $message"
+            return
+        }
+        unix_process::DisownPidFile
+        ::socketserver::systemd::StopWatchdog
+        my Log notice "process [$object pid] has taken over"
         set state stopping
-        set shared 1
-        set files [$acceptor abandon [namespace code {my HandedOver}]]
-        set successor [list $object $commands $files]
+        $acceptor abandon [namespace code {my HandedOver}]
     }
 
     method TakeBack {files} {
@@ -201,13 +212,17 @@ oo::define socketserver::pool {
                 my Log error $message
             }
         }
+    }
+
+    method HandedOver {} {
+        lassign $successor object commands
         set limit [dict get $options -gracetimeout]
         if {$limit > 0} {
             my After stop $limit {my StopNow}
         }
         $object destroy
         set successor {}
-        my Answer $commands [expr {$failure eq ""}] $failure
+        my Answer $commands 1 ""
         set hasty 1 ;# the queue is the new program's
         my RetireAll upgraded
         my StoppedIfDone
