@@ -45,7 +45,7 @@ oo::define socketserver::pool {
     # Connections that no worker has taken.
     method HasWork {} {
         return [expr {!$hasty && ([llength [$acceptor listeners]] > 0 && $state eq "stopping" ||
-            [$acceptor depth] > 0 || [llength $waiting] > 0)}]
+            [my Queued] > 0 || [llength $waiting] > 0)}]
     }
 
     # More are needed, or (negative) there are too many.
@@ -54,7 +54,7 @@ oo::define socketserver::pool {
             return [expr {$wanted - [llength [my Current booting ready]]}]
         }
         set free [expr {[$table count booting] + [my Idle]}]
-        set needed [expr {max($::socketserver::spares, [$acceptor depth]) - $free}]
+        set needed [expr {max($::socketserver::spares, [my Queued]) - $free}]
         return [expr {max(0, min($needed, [dict get $options -maxchildren] - [$table count]))}]
     }
 
@@ -186,7 +186,7 @@ oo::define socketserver::pool {
 
     # Connections wait and nobody is free: as many workers more as they need.
     method ScaleUp {} {
-        set waitingCount [$acceptor depth]
+        set waitingCount [my Queued]
         if {$waitingCount == 0 || [$table count booting] + [my Idle] > 0} {
             return
         }

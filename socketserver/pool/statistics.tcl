@@ -109,13 +109,26 @@ oo::define socketserver::pool {
         }
         set counts [::socketserver::BoardCounts $board]
         lassign $counts taken done taking
-        set put [expr {[dict get [$acceptor statistics] accepted] +
-            [dict get $counters redelivered] - [llength $waiting]}]
-        set missing [expr {$put - [$acceptor depth] - $taken - [dict get $counters lost]}]
+        set missing [expr {[my Put] - [my Queued] - $taken - [dict get $counters lost]}]
         if {$taking == 0 && $counts eq [::socketserver::BoardCounts $board]} {
             dict incr counters lost $missing
             dict set counters doubts 0
         }
+    }
+
+    # Connections that were put into the queue.
+    method Put {} {
+        return [expr {[$acceptor accepted] + [dict get $counters redelivered] -
+            [llength $waiting]}]
+    }
+
+    # Those that are there still. Where the system does not tell: that nobody has taken.
+    method Queued {} {
+        if {[catch {$acceptor depth} count]} {
+            lassign [::socketserver::BoardCounts $board] taken
+            set count [expr {max(0, [my Put] - $taken - [dict get $counters lost])}]
+        }
+        return $count
     }
 
     # Connections that wait or are being served. The depth of the queue would not do
@@ -123,7 +136,7 @@ oo::define socketserver::pool {
     method InPool {} {
         lassign [::socketserver::BoardCounts $board] taken done
         if {$shared} {
-            return [expr {[$acceptor depth] + $taken - $done}]
+            return [expr {[my Queued] + $taken - $done}]
         }
         return [expr {[$acceptor accepted] + [dict get $counters redelivered] - $done -
             [dict get $counters lost]}]
@@ -145,7 +158,7 @@ oo::define socketserver::pool {
         set byWorkers [tcl::mathop::+ {*}[dict values [dict get $counters refused]]]
         set cut [dict get $counters cut]
         set lost [dict get $counters lost]
-        return [dict create accepted [dict get $accepting accepted] queued [$acceptor depth] \
+        return [dict create accepted [dict get $accepting accepted] queued [my Queued] \
             active [expr {$taken - $done}] \
             served [expr {$done - $cut - $byWorkers - [dict get $counters redelivered]}] \
             refused $refused refusals $refusals redelivered [dict get $counters redelivered] \
