@@ -34,6 +34,8 @@ namespace eval socketserver::worker {
     variable onStopCmd ""
     # The parent has ended.
     variable orphan 0
+    # Nothing is left to do but to tell errors.
+    variable leaving 0
 
     namespace ensemble create -command ::socketserver::worker -map {
         id        ::socketserver::worker::Id
@@ -293,9 +295,14 @@ proc socketserver::worker::Retire {reason} {
 proc socketserver::worker::LeaveIfDone {} {
     variable state
     variable calls
+    variable leaving
     lassign [::socketserver::Serving] - open others
-    if {$state in {last stopping} && $open == 0 && $others == 0 && $calls == 0} {
-        Leave
+    if {!$leaving && $state in {last stopping} && $open == 0 && $others == 0 && $calls == 0} {
+        set leaving 1
+        # The last handler's errors are on their way to the background error handler: it is
+        # called by a timer and when the event loop is idle, which it may never be.
+        after 0 {after idle ::socketserver::worker::Leave}
+        after 1000 ::socketserver::worker::Leave
     }
 }
 
