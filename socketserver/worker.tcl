@@ -208,9 +208,10 @@ proc socketserver::worker::Terminated {signal} {
     Retire terminated
 }
 
+# 1 if it cannot be told.
 proc socketserver::worker::Tell {args} {
     variable link
-    catch {$link send $args 0}
+    return [catch {$link send $args 0}]
 }
 
 # Tells the parent that the event loop turns.
@@ -320,7 +321,10 @@ proc socketserver::worker::Leave {} {
 
 proc socketserver::worker::BackgroundError {message failure} {
     variable setting
-    Tell log error "worker $setting(number) (pid [pid]): [dict get $failure -errorinfo]"
+    set text "worker $setting(number) (pid [pid]): [dict get $failure -errorinfo]"
+    if {[Tell log error $text]} {
+        catch {puts stderr $text} ;# nobody else would hear of it
+    }
 }
 
 # ---- serving ---------------------------------------------------------------------
