@@ -34,6 +34,8 @@ namespace eval faults {
     variable storm 50
     variable storms {{* EINTR} {* EAGAIN} {* short} {accept4 ECONNABORTED} {accept4 EPROTO}
         {accept4 ENETDOWN} {accept4 EHOSTUNREACH} {poll ENOMEM}}
+    # So many processes share the points of a heavy scenario.
+    variable heavyParts 4
     # Milliseconds for a scenario, and of processor time.
     variable slowness 1
     variable deadlineMs 3000
@@ -333,7 +335,7 @@ proc faults::Judge {name point outcome base slow} {
     if {"silence" in $ends || "" in $ends} {
         return [list lost "clients: $ends"]
     }
-    set told [IsTold [list $errorCode $message {*}$noted] $what \
+    set told [IsTold [list $errorCode $message {*}$noted STDERR $output] $what \
         [dict get $scenarios $name -allow]]
     if {$code == 0 && ($noted eq "" || $told)} {
         return [list success ""]
@@ -416,9 +418,16 @@ proc faults::Matches {patterns words} {
     return 0
 }
 
-# {injected N succeeded N clean N violations {point verdict reason site ...} sites {...}}
-proc faults::RunScenario {name sample only verbose} {
+# {injected N success N clean N known N violations {point verdict reason site ...}
+# sites {{kind site} 1 ...} ms N}
+proc faults::NewTally {} {
+    return [dict create injected 0 success 0 clean 0 known 0 violations {} sites {} ms 0]
+}
+
+# A part of its points: the one with this number, of so many.
+proc faults::RunScenario {name sample only verbose part parts} {
     variable scenarios
+    set tally [NewTally]
     foreach slow {1 6} {
         set base [Attempt $name {none 0 0 none} $slow]
         set left [dict create cpu 0 left [dict get $base left]]
@@ -426,12 +435,10 @@ proc faults::RunScenario {name sample only verbose} {
         if {$verdict eq "success"} break
     }
     if {$verdict ne "success"} {
-        set violations [list {none 0 0 none} $verdict $reason ""]
-        return [dict create injected 1 success 0 clean 0 known 0 violations $violations sites {} \
-            ms 0]
+        dict set tally injected 1
+        dict set tally violations [list {none 0 0 none} $verdict $reason ""]
+        return $tally
     }
-    set tally [dict create injected 0 success 0 clean 0 known 0 violations {} sites {} \
-        ms 0]
     set began [clock milliseconds]
     set told $began
     set number 0
@@ -441,7 +448,8 @@ proc faults::RunScenario {name sample only verbose} {
             set told [clock milliseconds]
             puts stderr "$name: $number of [llength $points] points"
         }
-        if {[incr number] % $sample != 0 || ($only ne "" && [lindex $point 0] ni $only)} continue
+        if {[incr number] % $sample != 0 || $number / $sample % $parts != $part ||
+            ($only ne "" && [lindex $point 0] ni $only)} continue
         lassign [Try $name $point $base] verdict reason site
         if {$verbose} {
             puts stderr "$name $point: $verdict $reason"
@@ -479,26 +487,41 @@ proc faults::Load {library} {
     uplevel #0 [list source [file join $directory faults scenarios.tcl]]
 }
 
-proc faults::StartScenario {name library options} {
+proc faults::Start {name part parts library options} {
     set channel [open |[list [info nameofexecutable] [info script] $library -scenario $name \
-        {*}$options 2>@stderr] r]
+        -part $part -parts $parts {*}$options 2>@stderr] r]
     chan configure $channel -blocking 0
+    set ::answer($channel) ""
     chan event $channel readable [list ::faults::Ended $channel $name]
     incr ::running
 }
 
 proc faults::Ended {channel name} {
-    append ::answers($name) [read $channel]
+    append ::answer($channel) [read $channel]
     if {![eof $channel]} {
         return
     }
     incr ::running -1
-    if {[catch {close $channel} message] || [catch {dict get $::answers($name) injected}]} {
-        set ::answers($name) [dict create injected 1 success 0 clean 0 known 0 sites {} ms 0 \
-            violations [list {none 0 0 none} ended $::answers($name) ""]]
+    set tally $::answer($channel)
+    if {[catch {close $channel} message] || [catch {dict get $tally injected}]} {
+        set tally [dict merge [NewTally] [dict create injected 1 \
+            violations [list {none 0 0 none} ended $tally ""]]]
     }
-    Show $name $::answers($name)
+    set ::tallies($name) [Sum $::tallies($name) $tally]
+    if {[incr ::partsLeft($name) -1] == 0} {
+        Show $name $::tallies($name)
+    }
     set ::ended 1
+}
+
+proc faults::Sum {a b} {
+    return [dict create {*}[concat {*}[lmap {key value} $a {
+        list $key [switch -- $key {
+            violations { concat $value [dict get $b $key] }
+            sites { dict merge $value [dict get $b $key] }
+            default { expr {$value + [dict get $b $key]} }
+        }]
+    }]]]
 }
 
 proc faults::Show {name tally} {
@@ -518,15 +541,36 @@ proc faults::Names {pattern} {
     return [lsearch -all -inline -glob [dict keys $scenarios] $pattern]
 }
 
+# {name part parts} of each: heavy ones first, and in parts, since they wait most of the time.
+proc faults::Parts {names} {
+    variable scenarios
+    variable heavyParts
+    set first {}
+    set then {}
+    foreach name $names {
+        set ::tallies($name) [NewTally]
+        set ::partsLeft($name) 1
+        if {![dict get $scenarios $name -heavy]} {
+            lappend then [list $name 0 1]
+            continue
+        }
+        set ::partsLeft($name) $heavyParts
+        for {set part 0} {$part < $heavyParts} {incr part} {
+            lappend first [list $name $part $heavyParts]
+        }
+    }
+    return [concat $first $then]
+}
+
 proc faults::RunAll {library options jobs pattern} {
-    set waiting [Names $pattern]
-    set names $waiting
+    set names [Names $pattern]
+    set waiting [Parts $names]
     set ::running 0
     puts [format "%-20s %7s %9s %7s %6s %10s" scenario points succeeded errors known violations]
     while {$::running > 0 || [llength $waiting] > 0} {
         while {$::running < $jobs && [llength $waiting] > 0} {
-            set waiting [lassign $waiting name]
-            StartScenario $name $library $options
+            set waiting [lassign $waiting next]
+            Start {*}$next $library $options
         }
         vwait ::ended
     }
@@ -534,16 +578,12 @@ proc faults::RunAll {library options jobs pattern} {
 }
 
 proc faults::Conclude {names} {
-    set sum [dict create injected 0 success 0 clean 0 known 0]
-    set failed 0
-    set sites [dict create]
+    set sum [NewTally]
     foreach name $names {
-        dict for {key value} $sum {
-            dict incr sum $key [dict get $::answers($name) $key]
-        }
-        incr failed [expr {[llength [dict get $::answers($name) violations]] / 4}]
-        set sites [dict merge $sites [dict get $::answers($name) sites]]
+        set sum [Sum $sum $::tallies($name)]
     }
+    set failed [expr {[llength [dict get $sum violations]] / 4}]
+    set sites [dict get $sum sites]
     puts "\n[dict get $sum injected] points in [llength $names] scenarios, at\
         [dict size $sites] places of the library, [llength [lsort -unique [lmap site \
         [dict keys $sites] {lindex $site 0}]]] kinds of calls: [dict get $sum success] succeeded,\
@@ -559,7 +599,8 @@ proc faults::Main {words} {
     variable temporary
     set words [lassign $words library]
     variable slowness
-    array set option {-jobs 2 -sample 1 -only {} -slow 1 -verbose 0 -scenario {} -point {}}
+    array set option {-jobs 6 -sample 1 -only {} -slow 1 -verbose 0 -scenario {} -point {}
+        -part 0 -parts 1}
     while {[string match -* [lindex $words 0]]} {
         set words [lassign $words name value]
         set option($name) $value
@@ -575,7 +616,8 @@ proc faults::Main {words} {
                 string cat $key ": " $value
             }] \n]
         } elseif {$option(-scenario) ne ""} {
-            puts [RunScenario $option(-scenario) $option(-sample) $only $option(-verbose)]
+            puts [RunScenario $option(-scenario) $option(-sample) $only $option(-verbose) \
+                $option(-part) $option(-parts)]
         } else {
             set status [RunAll $library [list -sample $option(-sample) -only $option(-only) \
                 -slow $slowness -verbose $option(-verbose)] $option(-jobs) $pattern]

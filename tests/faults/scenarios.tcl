@@ -770,7 +770,8 @@ proc noteLog {level message} {
 proc servePool {args} {
     set path [path pool[incr ::pools]]
     socketserver::pool create demo -listen unix:$path -handler serve -workers 1 -log noteLog \
-        -loglevel warn -backoff {5 10} -boottimeout [expr {2 * $::patience}] -preload {
+        -loglevel warn -backoff {5 10} -boottimeout [expr {2 * $::patience}] \
+        -gracetimeout [expr {$::patience / 2}] -preload {
             interp bgerror {} ::tcl::Bgerror ;# not that of the process it comes from
             proc serve {channel args} {
                 try {
