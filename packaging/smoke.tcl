@@ -102,7 +102,8 @@ foreach page {man1/socketserver.1 man1/socketserverctl.1 man3/socketserver.3tcl
     man3/socketserver_pool.3tcl man3/unix_sockets.3tcl man3/unix_process.3tcl
     man3/forkserver.3tcl} {
     check "there is a manual page $page, with the version" {
-        regexp "^\\.TH \\S+ \\S+ \"?$version" [exec zcat /usr/share/man/$page.gz | grep ^.TH]
+        regexp "^\\.TH \\S+ \\S+ $version " \
+            [string map {\\& {}} [exec zcat /usr/share/man/$page.gz | grep {^[.]TH}]]
     }
 }
 

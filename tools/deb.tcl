@@ -2,6 +2,8 @@
 # and 13, judged by lintian, and installed in a clean Debian, where packaging/smoke.tcl
 # tries it. It has the library for each Tcl that is here with what it takes to build it.
 
+package require textutil::adjust
+
 set debName tcl-socketserver
 
 # What it takes to make it in a Debian in a folder.
@@ -80,6 +82,7 @@ proc DebStage {stage libraries} {
         fileutil::updateInPlace $program {apply {{text} {
             regsub {^#!/usr/bin/env tclsh} $text {#!/usr/bin/tclsh}
         }}}
+        file attributes $program -permissions 0755
     }
     fileutil::writeFile [file join $target $doc copyright] [DebCopyright]
     fileutil::writeFile [file join $target $doc changelog] [DebChangelog]
@@ -88,8 +91,10 @@ proc DebStage {stage libraries} {
         [file join $target share lintian overrides $::debName]
     exec gzip -n -9 {*}[glob -directory [file join $target $man] man*/*] \
         [file join $target $doc changelog]
-    exec strip --strip-unneeded --remove-section=.comment --remove-section=.note \
-        {*}[glob -directory [file join $target $home] lib/*/uds*]
+    foreach library [glob -directory [file join $target $home] lib/*/uds*] {
+        exec strip --strip-unneeded --remove-section=.comment --remove-section=.note $library
+        file attributes $library -permissions 0644
+    }
 }
 
 proc DebCopyright {} {
@@ -110,16 +115,15 @@ proc DebChangelog {} {
     if {$newest ne [Version]} {
         Fail "the newest version in CHANGES.md is $newest, and not [Version]"
     }
-    set lines {}
-    foreach line [split [string trim $changes] \n] {
-        # An item begins with a dash; so does what stands before the first.
-        lappend lines [expr {[regsub {^- } $line {  * } item] ? $item :
-            [string match "  *" $line] || $line eq "" ? "  $line" :
-            $lines eq {} ? "  * $line" : "    $line"}]
-    }
-    return [join [list "$::debName ([DebVersion]) unstable; urgency=medium" "" \
-        {*}[lmap line $lines {string trimright $line}] "" " -- [DebMaintainer]  [clock format \
-        [SourceTime] -format "%a, %d %b %Y %H:%M:%S +0000" -gmt 1]" ""] \n]
+    # A part begins with a dash or after an empty line.
+    regsub -all {\n(?=- )} [string trim $changes] "\n\n" changes
+    set items [lmap {all item} [regexp -all -inline {((?:[^\n]+\n?)+)} $changes] {
+        set lines [split [textutil::adjust::adjust [string trimleft $item "- "] -length 72] \n]
+        string cat "  * " [join $lines "\n    "]
+    }]
+    return [join [list "$::debName ([DebVersion]) unstable; urgency=medium" "" {*}$items "" \
+        " -- [DebMaintainer]  [clock format [SourceTime] -gmt 1 \
+            -format "%a, %d %b %Y %H:%M:%S +0000"]" ""] \n]
 }
 
 # Who makes it says so as for any other package.
@@ -279,10 +283,11 @@ proc CleanFolder {prefix suite} {
     return $folder
 }
 
-# What is left is in packaging/lintian-overrides, with the reasons.
+# What is left is in packaging/lintian-overrides, with the reasons; not every compiler
+# gives reason for each.
 proc DebLint {package} {
-    exec {*}[Tool lintian] --display-info --fail-on error,warning,info --allow-root $package \
-        >@stdout 2>@1
+    exec {*}[Tool lintian] --display-info --fail-on error,warning,info --allow-root \
+        --suppress-tags unused-override $package >@stdout 2>@1
     return [Counts 1 0 0]
 }
 
