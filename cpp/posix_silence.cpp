@@ -1,6 +1,7 @@
 #include "posix_silence.h"
 
 #include "posix_clock.h"
+#include "posix_pid.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <climits>
 #include <vector>
 
@@ -70,15 +72,17 @@ Result<ino_t> socketNumber(int fd) {
     return info.st_ino;
 }
 
-// One for the process, in the thread that has used it first. The handler runs in
-// that thread, and the signal is blocked there while the limits change.
+// One for the process, of the thread that has used it first. The handler runs in
+// that thread, and the signal is blocked there while the limits change. Other
+// threads do not look at it.
 struct Watch {
-    pid_t process = 0;
-    pid_t thread = 0;
     int signal = 0;
     timer_t timer = nullptr;
     std::vector<Limit> limits; // by descriptor
 };
+
+std::atomic<pid_t> claimedIn{0}; // the process of which a thread has the watch
+thread_local pid_t ownedIn = 0;  // the one in which this thread has it
 
 Watch &watch() {
     static Watch &only = *new Watch; // lives as long as the timer
@@ -171,11 +175,8 @@ int unusedSignal() {
     return 0;
 }
 
-// False in another thread, and where there is nothing to make a timer with.
-bool isReady(Watch &watch) {
-    const auto thread = static_cast<pid_t>(::syscall(SYS_gettid));
-    if (watch.process == ::getpid())
-        return watch.thread == thread;
+// False where there is nothing to make a timer with.
+bool startTimer(Watch &watch) {
     if (watch.signal == 0)
         watch.signal = unusedSignal();
     struct sigaction action {};
@@ -184,14 +185,27 @@ bool isReady(Watch &watch) {
     sigevent event{};
     event.sigev_notify = SIGEV_THREAD_ID;
     event.sigev_signo = watch.signal;
-    event._sigev_un._tid = thread;
+    event._sigev_un._tid = static_cast<pid_t>(::syscall(SYS_gettid));
     if (watch.signal == 0 || ::sigaction(watch.signal, &action, nullptr) < 0 ||
         ::timer_create(CLOCK_MONOTONIC, &event, &watch.timer) < 0)
         return false;
     watch.limits.clear(); // of the process that this one was forked from
-    watch.process = ::getpid();
-    watch.thread = thread;
     return true;
+}
+
+// False in another thread, too.
+bool isReady() {
+    const pid_t process = ownPid();
+    if (ownedIn == process)
+        return true;
+    pid_t before = claimedIn.load();
+    if (before == process || !claimedIn.compare_exchange_strong(before, process))
+        return false;
+    if (startTimer(watch()))
+        ownedIn = process;
+    else
+        claimedIn = 0;
+    return ownedIn == process;
 }
 
 } // namespace
@@ -200,12 +214,12 @@ Status limitSilence(int fd, int ms) {
     // Also what is left to send after a close: the connection ends with ETIMEDOUT.
     if (::setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms) < 0)
         return systemError("setsockopt");
-    Watch &current = watch();
     const Result<ino_t> socket = socketNumber(fd);
     if (!socket)
         return socket.error();
-    if (!isReady(current))
+    if (!isReady())
         return limitCalls(fd, ms);
+    Watch &current = watch();
     const SignalBlock block(current.signal);
     const auto index = static_cast<size_t>(fd);
     if (current.limits.size() <= index)
@@ -217,11 +231,10 @@ Status limitSilence(int fd, int ms) {
 }
 
 std::optional<int> silentMs(int fd) {
-    const Watch &current = watch();
     const auto index = static_cast<size_t>(fd);
-    const bool isOurs = current.process == ::getpid() && index < current.limits.size();
+    const bool isOurs = ownedIn == ownPid() && index < watch().limits.size();
     const std::optional<int> limited =
-        isOurs ? silentOf(current.limits[index], fd) : std::optional<int>();
+        isOurs ? silentOf(watch().limits[index], fd) : std::optional<int>();
     return limited ? limited : tcpSilentMs(fd);
 }
 

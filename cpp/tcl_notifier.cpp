@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <climits>
 #include <cstring>
@@ -350,7 +351,7 @@ void closeNotifierPipe(const std::map<int, ino_t> &before) {
 
 #else
 
-Tcl_EventProc *tclFileEventProc = nullptr;
+std::atomic<Tcl_EventProc *> tclFileEventProc{nullptr};
 
 int noteEventProc(Tcl_Event *event, void *procs) {
     static_cast<std::vector<Tcl_EventProc *> *>(procs)->push_back(event->proc);

@@ -1,9 +1,13 @@
 #!/usr/bin/env tclsh
 # Runs the suites, each in a process of its own, with the tclsh that runs this:
 #
-#   tclsh tests/all.tcl ?-deadline SECONDS? ?-jobs N? ?PATTERN?
+#   tclsh tests/all.tcl ?-deadline SECONDS? ?-jobs N? ?-order longest|random|SEED?
+#       ?-under COMMAND? ?PATTERN ...?
 #
 # So many run at a time; the default is two a processor, since they mostly wait.
+# In a random order so are the tests of each suite; its seed is shown, and gives
+# the same order again.
+# COMMAND is what each suite is run under, such as valgrind.
 # PATTERN names suites: "unix_sockets" is unix_sockets.test, "unix_*" is two.
 # A suite that crashes, hangs or ends without tcltest's summary is a failure.
 # The last line is "N passed, M failed" or "N passed, M failed, K skipped", and
@@ -12,6 +16,7 @@
 package require cmdline
 
 set testDirectory [file dirname [file normalize [info script]]]
+source [file join $testDirectory order.tcl]
 
 # A suite's outcome is a dict: passed, failed, skipped (numbers), notes (lines for
 # the user) and skips (which tests were skipped, and why).
@@ -25,7 +30,7 @@ proc StartSuite {file deadline} {
     # What a suite leaves running may hold its output open, but not this pipe.
     set script {log=$1; shift; "$@" > "$log" 2>&1 < /dev/null; echo $?}
     set channel [open |[list sh -c $script sh $logFile timeout --kill-after=5 $deadline \
-        [info nameofexecutable] $file -verbose {body error skip}] r]
+        {*}$::under [info nameofexecutable] $file -verbose {body error skip}] r]
     chan configure $channel -blocking 0
     chan event $channel readable [list SuiteEnded $channel $file $deadline $logFile \
         [clock milliseconds]]
@@ -115,9 +120,18 @@ proc Skips {log} {
 
 # ---- all of them -----------------------------------------------------------------
 
-proc Suites {pattern} {
+proc Suites {patterns} {
     set files [lsort [glob -nocomplain -directory $::testDirectory *.test]]
-    return [lsearch -all -inline -glob $files */[file rootname $pattern].test]
+    set found {}
+    foreach pattern $patterns {
+        set named [lsearch -all -inline -glob $files */[file rootname $pattern].test]
+        if {$named eq {}} {
+            puts stderr "no suite is called \"$pattern\" in $::testDirectory"
+            exit 1
+        }
+        lappend found {*}$named
+    }
+    return [lsort -unique $found]
 }
 
 set running 0
@@ -138,14 +152,26 @@ proc Show {file outcome seconds} {
 }
 
 # The suites that take longest first, or one of them would run alone at the end.
-proc InOrder {files} {
+proc LongestFirst {files} {
     return [lsort -decreasing -command {apply {{a b} {
         expr {[file size $a] - [file size $b]}
     }}} $files]
 }
 
+# UDS_ORDER tells the suites, see helpers.tcl.
+proc InOrder {files order} {
+    unset -nocomplain ::env(UDS_ORDER)
+    if {$order eq "longest"} {
+        return [LongestFirst $files]
+    }
+    set seed [expr {$order eq "random" ? [clock microseconds] % 1000000000 : $order}]
+    puts "in random order, again with: -order $seed"
+    set ::env(UDS_ORDER) $seed
+    return [shuffled $files $seed]
+}
+
 proc RunAll {files deadline jobs} {
-    foreach file [InOrder $files] {
+    foreach file $files {
         while {$::running >= $jobs} {
             vwait ::ended
         }
@@ -175,16 +201,20 @@ proc Summary {totals} {
 }
 
 proc Main {arguments} {
-    set usage "?-deadline SECONDS? ?-jobs N? ?PATTERN?"
+    set usage "?-deadline SECONDS? ?-jobs N? ?-order ORDER? ?-under COMMAND? ?PATTERN ...?"
     set declared {{deadline.arg 900 "seconds that a suite may take"}}
     lappend declared [list jobs.arg [expr {2 * [Processors]}] "suites at a time"]
+    lappend declared {order.arg longest "of the suites and, if random, of their tests"}
+    lappend declared {under.arg {} "what each suite is run under"}
     set options [cmdline::getoptions arguments $declared $usage]
-    set pattern [expr {[llength $arguments] ? [lindex $arguments 0] : "*"}]
-    set files [Suites $pattern]
-    if {$files eq {}} {
-        puts stderr "no suite is called \"$pattern\" in $::testDirectory"
-        exit 1
+    set order [dict get $options order]
+    if {$order ni {longest random} && ![string is wideinteger -strict $order]} {
+        puts stderr "bad order \"$order\": must be longest, random, or a seed"
+        exit 2
     }
+    set ::under [dict get $options under]
+    set files [Suites [expr {$arguments eq {} ? "*" : $arguments}]]
+    set files [InOrder $files $order]
     set totals [RunAll $files [dict get $options deadline] [dict get $options jobs]]
     puts [Summary $totals]
     exit [expr {[dict get $totals failed] > 0 || [dict get $totals passed] == 0}]

@@ -31,9 +31,13 @@
 #   captureBgerrors SCRIPT  runs SCRIPT: {message ...} of background errors meanwhile
 #   startSuite, endSuite    first and last command of every test file: the second
 #                           fails the file when descriptors or children are left
+#   section                 between tests: what follows outside of tests needs those above to
+#                           have run, or must not be seen by them. In a random order (see
+#                           all.tcl) tests stay in their section
 
 package require tcltest 2.5
 namespace import -force ::tcltest::*
+source [file join [file dirname [file normalize [info script]]] order.tcl]
 
 set ::projectRoot [file dirname [file dirname [file normalize [info script]]]]
 if {$::projectRoot ni $::auto_path} {
@@ -46,8 +50,12 @@ testConstraint linux [expr {$tcl_platform(os) eq "Linux"}]
 testConstraint root [expr {[file attributes /proc/self/fd -owner] eq "root"}]
 # The portable build has no titles.
 testConstraint title [expr {![catch {unix_process::title}]}]
-# AddressSanitizer keeps what is freed for a while, and looks for leaks itself.
-testConstraint noSanitizer [expr {![regexp asan [exec cat /proc/[pid]/maps]]}]
+# AddressSanitizer and valgrind keep what is freed for a while, and look for leaks themselves.
+set ::mapped [exec cat /proc/[pid]/maps]
+testConstraint noSanitizer [expr {![regexp {lib[at]san|vgpreload} $::mapped]}]
+# ThreadSanitizer has a thread of its own in a program that has threads, and a signal
+# waits for the end of a call that blocks.
+testConstraint noThreadSanitizer [expr {![regexp libtsan $::mapped]}]
 
 proc waitFor {ms script} {
     set deadline [expr {[clock milliseconds] + $ms}]
@@ -292,17 +300,63 @@ proc startSuite {} {
     # Tcl's own notifier opens a pipe at its first wait and keeps it.
     waitFor 30000 {[info exists ::waitForTick]}
     set ::descriptorsBefore [descriptors]
+    set ::collected {}
+    if {[info exists ::env(UDS_ORDER)]} {
+        rename ::test {}
+        interp alias {} ::test {} CollectTest
+    }
+}
+
+# For a random order: a test, and what the top level's variables are there. A loop
+# may make tests that use its variables.
+proc CollectTest {args} {
+    set values {}
+    foreach name [info globals] {
+        if {$name ne "collected" && [info exists ::$name] && ![array exists ::$name]} {
+            dict set values $name [set ::$name]
+        }
+    }
+    lappend ::collected [list $args $values]
+}
+
+proc section {} {
+    set tests $::collected
+    set ::collected {}
+    set varying [VaryingNames $tests]
+    foreach each [shuffled $tests [expr {$tests eq {} ? 0 : $::env(UDS_ORDER)}]] {
+        lassign $each words values
+        dict for {name value} [dict filter $values key {*}$varying] {
+            set ::$name $value
+        }
+        uplevel #0 [list tcltest::test {*}$words]
+    }
+}
+
+# But those of these helpers.
+proc VaryingNames {tests} {
+    set known {}
+    set varying {}
+    foreach each $tests {
+        dict for {name value} [lindex $each 1] {
+            if {[dict exists $known $name] && [dict get $known $name] ne $value} {
+                dict set varying $name 1
+            }
+            dict set known $name $value
+        }
+    }
+    return [dict keys [dict remove $varying spawned anotherUser waitForTick]]
 }
 
 proc endSuite {} {
-    test suite-leaks.1 {no descriptor is left} -body {
-        # A thread that has ended closes Tcl 9's notifier a moment later.
+    section
+    tcltest::test suite-leaks.1 {no descriptor is left} -body {
+        # A moment later an echo closes its channel, and Tcl 9 what a thread waited with.
         set before [dict keys $::descriptorsBefore]
-        catch {pollFor 10000 {[dict size [dict remove [descriptors] {*}$before]] == 0}}
+        catch {waitFor 10000 {[dict size [dict remove [descriptors] {*}$before]] == 0}}
         set more [dict remove [descriptors] {*}$before]
         list [dict size $more] [lrange $more 0 9]
     } -result {0 {}}
-    test suite-leaks.2 {no child process is left} -body {
+    tcltest::test suite-leaks.2 {no child process is left} -body {
         children
     } -result {}
     if {$::tempOwner == [pid]} {

@@ -1,18 +1,20 @@
 # The suites, all that CI runs, and Tcl's own event tests.
 
-proc RunSuites {directory shell pattern {environment {}}} {
+# The arguments are those of tests/all.tcl.
+proc RunSuites {directory shell arguments {environment {}}} {
     set program [file join $directory tests all.tcl]
-    return [CountsOf [Stream [list env {*}$environment {*}$shell $program $pattern]]]
+    return [CountsOf [Stream [list env {*}$environment {*}$shell $program {*}$arguments]]]
 }
 
-proc Suites {pattern} {
+proc Suites {pattern {order longest}} {
     Build
-    return [RunSuites $::root [list [info nameofexecutable]] $pattern]
+    return [RunSuites $::root [list [info nameofexecutable]] [list -order $order $pattern]]
 }
 
-verb test {{pattern {}}} "?PATTERN?" "all that CI needs; with a pattern these suites only" {
+verb test {{pattern {}} {order longest}} "?PATTERN? ?ORDER?" \
+    "all that CI needs; with a pattern these only (ORDER: random)" {
     if {$pattern ne {}} {
-        Conclude test [Suites $pattern]
+        Conclude test [Suites $pattern $order]
     }
     set counts [Step lint Lint]
     foreach {title command} {

@@ -4,7 +4,7 @@
 set tcl9Packages {
     tcl9.0 tcl9.0-dev tcl9.0-thread critcl tcllib g++ make
     curl haproxy iproute2 jq ncat netcat-openbsd nginx openssl procps python3 socat strace
-    util-linux wrk
+    util-linux valgrind wrk
 }
 
 # $1 the folder, called as the version of Debian, the rest packages. Makes the folder when
@@ -33,8 +33,8 @@ set folderSetUp {
     chroot "$folder" apt-get -q -y install --no-install-recommends $missing
 }
 
-# $1 the folder, $2 the project, $3 the suites. The same kind of name space: what is
-# mounted here, with the copy of the project, goes away however this ends.
+# $1 the folder, $2 the project, $3 the suites, $4 the verb for them. The same kind of
+# name space: what is mounted here, with the copy of the project, goes away however this ends.
 set tcl9Run {
     set -eu
     mount -t proc proc "$1/proc"
@@ -44,7 +44,7 @@ set tcl9Run {
     tar -c -C "$2" --exclude=./build --exclude=./lib --exclude=./.git . |
         tar -x -C "$1/tmp/project" --no-same-owner
     exec chroot "$1" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
-        tclsh9.0 /tmp/project/build.tcl test "$3"
+        tclsh9.0 /tmp/project/build.tcl "$4" "$3"
 }
 
 # Where folders with other systems stay.
@@ -95,18 +95,19 @@ proc HasTcl9 {} {
     return [expr {![catch {exec tclsh9.0 << {package require critcl}}]}]
 }
 
-proc Tcl9 {pattern} {
+proc Tcl9 {pattern {verb test}} {
     if {[HasTcl9]} {
         set program [file join $::root build.tcl]
-        return [CountsOf [Stream [list tclsh9.0 $program test $pattern]]]
+        return [CountsOf [Stream [list tclsh9.0 $program $verb $pattern]]]
     }
     set prefix [Privileged]
     set folder [Tcl9Folder]
     SetUpFolder $prefix $folder $::tcl9Packages
     return [CountsOf [Stream [list {*}$prefix unshare --mount \
-        sh -c $::tcl9Run sh $folder $::root $pattern]]]
+        sh -c $::tcl9Run sh $folder $::root $pattern $verb]]]
 }
 
-verb test-tcl9 {{pattern *}} "?PATTERN?" "suites on Tcl 9, in a Debian 13 folder if need be" {
-    Conclude test-tcl9 [Step test-tcl9 {Tcl9 $pattern}]
+verb test-tcl9 {{pattern *} {verb test}} "?PATTERN? ?VERB?" \
+    "suites on Tcl 9, in a Debian 13 folder if need be (VERB: sanitize)" {
+    Conclude test-tcl9 [Step test-tcl9 {Tcl9 $pattern $verb}]
 }

@@ -2,12 +2,16 @@
 # variant's suites run in a copy of the sources with the variant's library in it,
 # where other users may enter as well.
 
-# Compiler flags, linker flags, critcl's options.
+# What is linked with a tclsh for sanitizers.
 # No vptr: that check takes a pipe each time, and suites run without descriptors.
 set sanitizers {-fsanitize=address,undefined -fno-sanitize=vptr}
+set runtimes [dict create sanitize $sanitizers tsan -fsanitize=thread]
+
+# Compiler flags, linker flags, critcl's options.
 set variants [dict create \
     portable {-DUDS_PORTABLE} \
-    sanitize [list "-O1 -fno-sanitize-recover=undefined $sanitizers" $sanitizers {-debug symbols}]]
+    sanitize [list "-O1 -fno-sanitize-recover=undefined $sanitizers" $sanitizers {-debug symbols}] \
+    tsan {{-O1 -fsanitize=thread} -fsanitize=thread {-debug symbols}}]
 
 proc VariantPath {name file} {
     return [file join $::root build $name tcl$::major $file]
@@ -35,29 +39,35 @@ proc WithVariant {name copyName script} {
 
 proc Portable {pattern} {
     WithVariant portable copy {
-        RunSuites $copy [list [info nameofexecutable]] $pattern
+        RunSuites $copy [list [info nameofexecutable]] [list $pattern]
+    }
+}
+
+# The commands get the directory of the reports: one says with what options a
+# sanitizer writes them there, the other what is in them.
+proc Instrumented {name patterns optionsCmd findingsCmd} {
+    WithVariant $name copy {
+        set reports [file join $copy reports]
+        file mkdir $reports
+        file attributes $reports -permissions 01777 ;# suites also run as another user
+        set shell [SanitizedShell $copy $name]
+        set counts [RunSuites $copy $shell $patterns [$optionsCmd $reports]]
+        AddCounts $counts [$findingsCmd $reports]
     }
 }
 
 proc Sanitize {pattern} {
-    WithVariant sanitize copy {
-        set reports [file join $copy reports]
-        file mkdir $reports
-        file attributes $reports -permissions 01777 ;# suites also run as another user
-        set shell [SanitizedShell $copy]
-        set counts [RunSuites $copy $shell $pattern [SanitizerOptions $reports]]
-        AddCounts $counts [Findings $reports]
-    }
+    return [Instrumented sanitize [list $pattern] SanitizerOptions Findings]
 }
 
 # A tclsh that has the sanitizers' run-time: no LD_PRELOAD, which would also change
 # the programs that the suites start. Without address randomization where that is
 # allowed, because some kernels randomize more than the run-time can bear.
-proc SanitizedShell {copy} {
-    set shell [VariantPath sanitize tclsh]
+proc SanitizedShell {copy {name sanitize}} {
+    set shell [VariantPath $name tclsh]
     if {![file exists $shell]} {
         set flags [list -I[IncludeDirectory] -x c - -ltcl[info tclversion]]
-        exec gcc {*}$::sanitizers -g -o $shell.[pid] {*}$flags << {
+        exec gcc {*}[dict get $::runtimes $name] -g -o $shell.[pid] {*}$flags << {
             #include <tcl.h>
             int main(int argc, char **argv) {
                 Tcl_Main(argc, argv, Tcl_Init);
@@ -100,10 +110,49 @@ proc Findings {reports} {
     return [Counts [expr {$failed == 0}] $failed 0]
 }
 
+# ---- threads ---------------------------------------------------------------------
+
+# The suites with threads, by the user or by Tcl.
+set threadSuites {threads channel connect connection listen notifier passing queue unix_process}
+
+proc Races {pattern} {
+    set patterns [expr {$pattern eq {} ? $::threadSuites : [list $pattern]}]
+    return [Instrumented tsan $patterns RaceOptions RaceFindings]
+}
+
+# A child that is forked from one of several threads may have threads again.
+proc RaceOptions {reports} {
+    return [list TSAN_OPTIONS=log_path=[file join $reports report]:exitcode=0:die_after_fork=0]
+}
+
+# Tcl is not instrumented: what only its own code has a part in is not told from what
+# the run-time cannot see there, and left out.
+proc RaceFindings {reports} {
+    set failed 0
+    set others 0
+    foreach file [glob -nocomplain -directory $reports *] {
+        set border [string repeat = 18]
+        foreach part [split [string map [list $border \0] [fileutil::cat $file]] \0] {
+            if {[regexp {FATAL: ThreadSanitizer|uds::|uds\.so|/cpp/} $part]} {
+                puts $part
+                incr failed
+            } else {
+                incr others [regexp {WARNING: ThreadSanitizer} $part]
+            }
+        }
+    }
+    puts "thread sanitizer: $failed findings in our code; $others in Tcl's only"
+    return [Counts [expr {$failed == 0}] $failed 0]
+}
+
 verb portable {{pattern *}} "?PATTERN?" "suites on a build without what only Linux has" {
     Conclude portable [Step portable {Portable $pattern}]
 }
 
 verb sanitize {{pattern *}} "?PATTERN?" "suites on a build with sanitizers" {
     Conclude sanitize [Step sanitize {Sanitize $pattern}]
+}
+
+verb tsan {{pattern {}}} "?PATTERN?" "suites that use threads, with the sanitizer of threads" {
+    Conclude tsan [Step tsan {Races $pattern}]
 }
