@@ -112,6 +112,9 @@ proc HtmlSlug {title} {
     return [string map {" " -} [regsub -all {[^\w\- ]} [string tolower $title] {}]]
 }
 
+# Patterns here begin with what takes as little as it can, and have no alternatives: then
+# all of the pattern does.
+
 # Replaces each match by what a command makes of it and its parts.
 proc Rewrite {text pattern cmd} {
     set result ""
@@ -237,19 +240,19 @@ proc HtmlManualPage {source} {
 # doctools numbers its sections.
 proc HtmlNameSections {html} {
     set names {}
-    foreach {all id title} [regexp -all -inline {<h[23]><a name="([^"]*)">(.*?)</a></h[23]>} $html] {
+    foreach {all id title} [regexp -all -inline {<h[23]><a name="([^"]*?)">(.*?)</a></h[23]>} $html] {
         lappend names "\"#$id\"" "\"#[HtmlSlug [HtmlPlain $title]]\""
     }
     set html [string map $names $html]
     set html [regsub -all {<div id="[^"]*"} $html {<div}]
-    return [Rewrite $html {<(h[23])><a name="[^"]*">(.*?)</a></h[23]>} HtmlHeading]
+    return [Rewrite $html {<(h[23])><a name="[^"]*?">(.*?)</a></h[23]>} HtmlHeading]
 }
 
 proc HtmlHeading {all level title} {
     return "<$level id=\"[HtmlSlug [HtmlPlain $title]]\">$title</$level>"
 }
 
-# The items of definition lists: what is bold in a synopsis, an option, or the text.
+# The items of definition lists: named by what is bold in them, or by their first word.
 proc HtmlNameItems {html} {
     set ::htmlIds {}
     foreach {all id} [regexp -all -inline { id="([^"]*)"} $html] {
@@ -261,11 +264,11 @@ proc HtmlNameItems {html} {
 }
 
 proc HtmlItem {all content} {
-    set bold [regexp -all -inline {<b class="(?:cmd|method|option|const|variable)">(.*?)</b>} $content]
-    set words [lmap {match text} $bold {HtmlPlain $text}]
-    set name [expr {[regexp {class="option"} [lindex $bold 0]] || $words eq {} ?
-        [lindex [split [HtmlPlain $content]] 0] : [join $words]}]
-    set id [string map {" " - \" {}} $name]
+    if {![regexp {<b class="\w+?">(.*?)</b>} $content -> name]} {
+        set name [lindex [split [HtmlPlain $content]] 0]
+    }
+    set id [regsub -all {[^\w:@.-]} [string map {" " -} [HtmlPlain $name]] {}]
+    set id [expr {$id eq {} ? "item" : $id}]
     for {set number 2; set base $id} {[dict exists $::htmlIds $id]} {incr number} {
         set id $base-$number
     }
@@ -291,10 +294,10 @@ proc HtmlLinkReferences {html self} {
 
 # Mentions of commands, but for places where they are described, or linked already.
 proc HtmlLinkCommands {html} {
-    set apart {<dt.*?</dt>|<div class="doctools_synopsis">.*?</div>|<a .*?</a>|<pre.*?</pre>|<h\d.*?</h\d>}
+    set apart {(?:<dt.*?</dt>|<div class="doctools_synopsis">.*?</div>|<(a|pre|h\d)\M.*?</\1>){1,1}?}
     set result ""
     set at 0
-    foreach range [regexp -all -inline -indices $apart $html] {
+    foreach {range tag} [regexp -all -inline -indices $apart $html] {
         lassign $range first last
         append result [HtmlLinkIn [string range $html $at $first-1]] \
             [string range $html $first $last]
@@ -392,7 +395,7 @@ proc HtmlImage {directory all tag target} {
 
 # JSON objects: the page, and each part of it that has a name.
 proc HtmlEntries {title name content} {
-    set pattern {<(h[1-4]|dt) id="([^"]*)"[^>]*>(.*?)</(?:h[1-4]|dt)>}
+    set pattern {<([hd][1-4t]) id="([^"]*?)"[^>]*?>(.*?)</[hd][1-4t]>}
     set ranges [regexp -all -inline -indices $pattern $content]
     set entries {}
     foreach {all tag id heading} $ranges {

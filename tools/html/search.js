@@ -4,15 +4,15 @@
 
 const kindWeights = {page: 8, command: 6, option: 5, section: 3, error: 2, term: 0};
 
-// How well a word fits a text that is its name: 0, or more for a better place.
-function fit(word, name) {
-    const at = name.indexOf(word);
-    if (at < 0) {
-        return 0;
+// How well some words fit a name: 0, or more for a better place in it.
+function fit(words, name) {
+    let best = 0;
+    for (let at = name.indexOf(words); at >= 0; at = name.indexOf(words, at + 1)) {
+        const begins = at === 0 || !/[a-z0-9]/.test(name[at - 1]);
+        const ends = !/[a-z0-9]/.test(name[at + words.length] || " ");
+        best = Math.max(best, 20 + (begins ? 20 : 0) + (ends ? 10 : 0));
     }
-    const begins = at === 0 || !/[a-z0-9]/.test(name[at - 1]);
-    const ends = !/[a-z0-9]/.test(name[at + word.length] || " ");
-    return 20 + (begins ? 20 : 0) + (ends ? 10 : 0) + (name === word ? 30 : 0);
+    return best + (name === words ? 30 : 0);
 }
 
 // The entries in which all words occur, the best first.
@@ -22,7 +22,7 @@ function findEntries(index, query, most) {
     for (const entry of index) {
         const name = entry.title.toLowerCase();
         const text = entry.text.toLowerCase();
-        let score = words.length > 0 ? kindWeights[entry.kind] - name.length / 50 : 0;
+        let score = kindWeights[entry.kind] - name.length / 50 + fit(words.join(" "), name);
         let all = words.length > 0;
         for (const word of words) {
             const one = fit(word, name) || (text.includes(word) ? 2 : 0);
