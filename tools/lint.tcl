@@ -133,6 +133,28 @@ check manual-pages {
     return [join $found \n]
 }
 
+check drawings {
+    set old {}
+    foreach source [Drawings] {
+        if {![IsDrawn $source]} {
+            lappend old "[fileutil::stripPath $::root $source]: its picture is of another\
+                text; `tclsh build.tcl doc` makes it"
+        }
+    }
+    return [join $old \n]
+}
+
+# Words that it takes for misspelt, and that are not, are in tools/words.txt.
+check spelling {
+    set tool [Tool codespell]
+    if {[catch {
+        exec env --chdir=$::root {*}$tool --ignore-words=tools/words.txt \
+            --skip=./.git,./build,./lib,./tests/fuzz/corpus,*.svg . 2>@1
+    } output]} {
+        return $output
+    }
+}
+
 check test-ids {
     set found {}
     foreach file [glob -directory [file join $::root tests] *.test] {
