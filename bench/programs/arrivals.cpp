@@ -1,11 +1,12 @@
 // arrivals: load at a fixed rate: clients come whether or not others were answered.
 //
-//   arrivals HOST PORT RATE SECONDS SEED PREFIX MS:WEIGHT ...
+//   arrivals HOST PORT RATE SECONDS SEED PREFIX ?from SOURCE SOURCES? MS:WEIGHT ...
 //
 // RATE connections a second begin, with random gaps (exponential) that are the same
 // for the same SEED. Each sends PREFIX and the line "/MS/LETTERS", where MS is one of
 // those given, as often as its WEIGHT says, and LETTERS differ; reads up to the end of
-// file, and checks that the line came back. Prints one line of JSON: how many were
+// file, and checks that the line came back. They come from SOURCES addresses in turn, SOURCE
+// and those behind it, or from one. Prints one line of JSON: how many were
 // answered, errors by kind, and of some times in microseconds the 50th, 99th and 99.9th
 // percentile and the longest:
 //   p        from when the client was due to the end of file
@@ -37,6 +38,8 @@ struct Settings {
     double seconds = 0;
     unsigned seed = 0;
     std::string prefix;
+    sockaddr_in source{};
+    uint32_t sources = 0; // 0: from where the system likes
     std::vector<Kind> kinds;
 };
 
@@ -80,7 +83,12 @@ private:
         client->milliseconds = kinds_[random_() % kinds_.size()];
         makeLine(*client);
         client->began = Clock::now();
-        if (!client->exchange.connect(settings_.server, epoll_, client))
+        sockaddr_in source = settings_.source;
+        if (settings_.sources > 0)
+            source.sin_addr.s_addr =
+                htonl(ntohl(source.sin_addr.s_addr) + begun_++ % settings_.sources);
+        if (!client->exchange.connect(settings_.server, epoll_, client,
+                                      settings_.sources > 0 ? &source : nullptr))
             fail(client, strerror(errno));
     }
 
@@ -139,6 +147,7 @@ private:
     const int epoll_;
     std::mt19937 random_;
     std::exponential_distribution<double> gap_;
+    uint32_t begun_ = 0;
     std::vector<int> kinds_; // each as often as its weight says
     std::unordered_set<Client *> open_;
     Clock::time_point looked_ = Clock::now();
@@ -152,7 +161,14 @@ bool parse(int argc, char **argv, Settings &settings) {
     settings.seconds = atof(argv[4]);
     settings.seed = static_cast<unsigned>(atoi(argv[5]));
     settings.prefix = argv[6];
-    for (int i = 7; i < argc; ++i) {
+    int next = 7;
+    if (argc > next + 2 && std::string(argv[next]) == "from") {
+        settings.sources = static_cast<uint32_t>(atol(argv[next + 2]));
+        if (settings.sources == 0 || !parseAddress(argv[next + 1], "0", settings.source))
+            return false;
+        next += 3;
+    }
+    for (int i = next; i < argc; ++i) {
         Kind kind{};
         if (sscanf(argv[i], "%d:%d", &kind.milliseconds, &kind.weight) != 2 ||
             kind.milliseconds < 0 || kind.weight < 1)
@@ -160,7 +176,7 @@ bool parse(int argc, char **argv, Settings &settings) {
         settings.kinds.push_back(kind);
     }
     return parseAddress(argv[1], argv[2], settings.server) && settings.rate > 0 &&
-           settings.seconds > 0;
+           settings.seconds > 0 && !settings.kinds.empty();
 }
 
 } // namespace
@@ -168,7 +184,8 @@ bool parse(int argc, char **argv, Settings &settings) {
 int main(int argc, char **argv) {
     Settings settings;
     if (!parse(argc, argv, settings)) {
-        fprintf(stderr, "usage: arrivals HOST PORT RATE SECONDS SEED PREFIX MS:WEIGHT ...\n");
+        fprintf(stderr, "usage: arrivals HOST PORT RATE SECONDS SEED PREFIX ?from SOURCE SOURCES? "
+                        "MS:WEIGHT ...\n");
         return 2;
     }
     const auto began = Clock::now();
