@@ -62,8 +62,7 @@ proc InstalledFiles {layout libraries} {
     foreach file $libraries {
         lappend files $file $home/lib/[file tail [file dirname $file]]/[file tail $file]
     }
-    foreach file [glob -directory $::root forkserver/*.tcl socketserver/*.{tcl,html} \
-        socketserver/*/*.tcl] {
+    foreach file [glob -types f -directory $::root {{forkserver,socketserver}/{*,*/*}}] {
         lappend files $file $home/[fileutil::stripPath $::root $file]
     }
     foreach file [glob -directory $::root bin/*] {
