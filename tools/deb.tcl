@@ -316,6 +316,14 @@ proc TestDeb {suites} {
     return $counts
 }
 
+# For CI: the package of this system.
+proc DebHere {} {
+    if {![dict exists $::debPackages [HostSuite]]} {
+        Skip "this is neither Debian 12 nor 13"
+    }
+    return [TestDeb [HostSuite]]
+}
+
 verb test-deb args "?SUITES?" "makes and tries packages for Debian: bookworm and trixie" {
     Conclude test-deb [TestDeb [expr {$args eq {} ? [dict keys $::debPackages] : $args}]]
 }
