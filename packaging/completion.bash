@@ -36,7 +36,7 @@ _socketserver_pools() {
     pids=$(ls -l /proc/[0-9]*/exe 2>/dev/null |
         sed -n 's,.* /proc/\([0-9]*\)/exe -> .*/tclsh[^/]*$,\1,p')
     [[ -n $pids ]] || return
-    # shellcheck disable=SC2012,SC2046
+    # shellcheck disable=SC2012,SC2046,SC2086 # some numbers
     ls -l $(printf '/proc/%s/fd ' $pids) 2>/dev/null |
         sed -n 's/.* -> socket:\[\([0-9]*\)\]$/\1/p' |
         awk 'NR == FNR { held[$1]; next }
