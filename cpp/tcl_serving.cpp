@@ -131,6 +131,18 @@ void Serving::watch() {
         watchFile(settings_.queue, TCL_READABLE, onReadable, this);
     else
         forgetFile(settings_.queue);
+    if (wanted && tellsEmpty_)
+        turnLater();
+}
+
+void Serving::turnLater() {
+    Tcl_QueueEvent(newEvent(onTurn, new Later{weak_from_this(), 0, 0}), TCL_QUEUE_TAIL);
+}
+
+// An empty queue causes no event, unless its other end is closed.
+void Serving::tellWhenEmpty() {
+    tellsEmpty_ = true;
+    turnLater();
 }
 
 // Others have their turn, or the system lacks something.
@@ -160,7 +172,7 @@ void Serving::onSetup(void *serving, int) {
 void Serving::onReadable(void *serving, int) {
     auto *own = static_cast<Serving *>(serving);
     if (std::exchange(own->othersFirst_, false))
-        Tcl_QueueEvent(newEvent(onTurn, new Later{own->weak_from_this(), 0, 0}), TCL_QUEUE_TAIL);
+        own->turnLater();
     else
         own->turn();
 }
@@ -183,7 +195,8 @@ void Serving::turn() {
     if (yieldsFirst())
         return;
     const uint64_t until = monotonicMicros() + kTurnMicros;
-    bool more = takes() && takeOne();
+    const bool took = takes() && takeOne();
+    bool more = took;
     if (more && settings_.concurrency > 1) {
         giveWay();
         more = false;
@@ -191,6 +204,8 @@ void Serving::turn() {
     while (more && takes() && !(othersFirst_ = monotonicMicros() >= until))
         more = (tellsEmpty_ || waitsNext()) && takeOne();
     watch();
+    if (took && tellsEmpty_ && takes())
+        turnLater();
 }
 
 // Who is ready to run on this processor goes first, the parent or a client perhaps: a

@@ -47,7 +47,7 @@ public:
 
     // Takes connections, or takes none. At first it takes none.
     void want(bool wanted);
-    void tellWhenEmpty() { tellsEmpty_ = true; }
+    void tellWhenEmpty();
     // In a forked copy: nothing of this is its business.
     void abandon();
 
@@ -67,6 +67,7 @@ private:
 
     bool takes() const;
     void watch();
+    void turnLater();
     void rest(int ms);
     void turn();
     bool takeOne();

@@ -149,6 +149,9 @@ oo::define socketserver::pool {
             set from [$table get $number generation]
             $table remove $number
             my ForkFailed $from $message $failed
+            if {[my IsUp]} {
+                my CleanGenerations
+            }
             return
         }
         set link [::forkserver::Link new [dict get $born socket]]

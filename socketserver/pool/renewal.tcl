@@ -102,12 +102,12 @@ oo::define socketserver::pool {
         set fresh [dict get $next generation]
         set lastError $message
         set renewalCode [dict get $failed -errorcode]
+        # Each of them may serve already, also one of which that is not known yet.
         foreach number [$table ofGeneration $fresh] {
-            if {[$table get $number pid] != 0} {
-                $table set $number state retiring
-                my Kill $number reload
-            } else {
-                my ForgetWorker $number
+            set deadline [$table get $number deadline]
+            my Retire $number reload
+            if {$deadline > 0} {
+                $table set $number deadline $deadline ;# that of its boot
             }
         }
         my Log error "couldn't reload, the old workers stay: $message"
