@@ -33,35 +33,52 @@ proc FuzzPath {args} {
     return $path
 }
 
-# All of posix_*.cpp, for the targets to be linked with.
-proc FuzzObjects {} {
-    set directory [FuzzPath objects]
-    if {![UpToDate $directory [CppFiles posix_*]]} {
-        set began [clock seconds]
-        file delete -force $directory $directory.new
-        file mkdir $directory.new
-        set before [pwd]
-        cd $directory.new
-        set command [list {*}[Tool clang++] {*}$::fuzzFlags -fsanitize=fuzzer-no-link -c FILE]
-        set output [ForEachFile [CppFiles posix_*.cpp] $command]
-        cd $before
-        if {$output ne {}} {
-            Fail $output
-        }
-        file mtime $directory.new $began
-        file rename $directory.new $directory
+# clang++, where it has its run-time, too.
+proc FuzzCompiler {} {
+    set compiler [Tool clang++]
+    set directory [exec {*}$compiler -print-runtime-dir]
+    if {[glob -nocomplain -directory $directory libclang_rt.fuzzer*] eq {}} {
+        Skip "clang has no libFuzzer here: libclang-rt-dev is missing"
     }
-    return [glob -directory $directory *.o]
+    return $compiler
+}
+
+# The object of a source, in the directory of all.
+proc FuzzObject {source} {
+    return [FuzzPath objects [file rootname [file tail $source]].o]
+}
+
+# All that are out of date, those of the targets too, at once: on all processors.
+proc FuzzCompile {} {
+    set home [file join $::root tests fuzz]
+    set headers [list {*}[CppFiles posix_*.h] {*}[glob -directory $home *.h]]
+    set old [lmap source [list {*}[CppFiles posix_*.cpp] {*}[glob -directory $home *.cpp]] {
+        if {[UpToDate [FuzzObject $source] [list $source {*}$headers]]} continue
+        set source
+    }]
+    set command [list {*}[FuzzCompiler] {*}$::fuzzFlags -fsanitize=fuzzer-no-link -Wall -Wextra \
+        -I[file join $::root cpp] -c FILE]
+    set before [pwd]
+    set began [clock seconds]
+    cd [file dirname [FuzzObject x]]
+    set output [ForEachFile $old $command]
+    cd $before
+    if {$output ne {}} {
+        Fail $output
+    }
+    foreach source $old {
+        file mtime [FuzzObject $source] $began ;# it may have changed meanwhile
+    }
 }
 
 # No name is looked up: see fuzz.h.
 proc FuzzBinary {name} {
-    set objects [FuzzObjects]
-    set home [file join $::root tests fuzz]
+    FuzzCompile
+    set objects [lmap source [list $name {*}[CppFiles posix_*.cpp]] {FuzzObject $source}]
     set binary [FuzzPath $name]
-    if {![UpToDate $binary [list {*}$objects {*}[glob -directory $home *.h] $home/$name.cpp]]} {
-        exec {*}[Tool clang++] {*}$::fuzzFlags -Wall -Wextra -fsanitize=fuzzer \
-            -Wl,--wrap=getaddrinfo -I[file join $::root cpp] $home/$name.cpp {*}$objects -o $binary
+    if {![UpToDate $binary $objects]} {
+        exec {*}[FuzzCompiler] {*}$::fuzzFlags -fsanitize=fuzzer -Wl,--wrap=getaddrinfo \
+            {*}$objects -o $binary
     }
     return $binary
 }
@@ -78,9 +95,10 @@ proc FuzzCorpus {name} {
     return $directory
 }
 
+# An input takes milliseconds: what takes minutes hangs, on a busy machine too.
 proc FuzzTarget {name seconds} {
     set command [list {*}[FuzzBinary $name] [FuzzCorpus $name] -max_total_time=$seconds \
-        -timeout=20 -print_final_stats=1 -artifact_prefix=[FuzzPath $name-]]
+        -timeout=300 -print_final_stats=1 -artifact_prefix=[FuzzPath $name-]]
     set log [FuzzPath $name.log]
     set channel [open |[list {*}$command < /dev/null 2>@1]]
     set file [open $log w]
@@ -107,12 +125,12 @@ proc FuzzTarget {name seconds} {
 }
 
 # One in Tcl, on the library with sanitizers; it prints what it does. The time beyond
-# the given one is for its start and its last checks.
+# the given one is for its start and its last checks, on a busy machine.
 proc FuzzProgram {copy shell name seconds} {
     set reports [file join $copy reports-$name]
     file mkdir $reports
     set last [Stream [list env {*}[SanitizerOptions $reports] timeout --signal=KILL \
-        [expr {$seconds + 120}] {*}$shell [file join $copy tests fuzz $name.tcl] \
+        [expr {$seconds + 600}] {*}$shell [file join $copy tests fuzz $name.tcl] \
         -seconds $seconds -save [FuzzPath]]]
     if {![string match "$name: done, *" $last]} {
         set inputs [glob -nocomplain -directory [FuzzPath] $name-*.input]

@@ -17,13 +17,15 @@ verb test {{pattern {}} {order longest}} "?PATTERN? ?ORDER?" \
         Conclude test [Suites $pattern $order]
     }
     set counts [Step lint Lint]
-    foreach {title command} {
-        "suites" Suites
-        "suites, portable build" Portable
-        "suites, address and undefined behaviour sanitizers" Sanitize
-        "suites, Tcl 9" Tcl9
+    foreach {title script} {
+        "suites" {Suites *}
+        "suites, portable build" {Portable *}
+        "suites, address and undefined behaviour sanitizers" {Sanitize *}
+        "fuzz targets, 5 seconds each" {Fuzz 5}
+        "suites, Tcl 9" {Tcl9 *}
+        "Debian package" DebHere
     } {
-        set counts [AddCounts $counts [Step $title [list $command *]]]
+        set counts [AddCounts $counts [Step $title $script]]
     }
     Conclude test $counts
 }

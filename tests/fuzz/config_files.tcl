@@ -24,7 +24,7 @@ proc evaluate {bytes} {
     } trap {SOCKETSERVER CONFIG} {message} {
         fuzz::require [string match "*app.conf*" $message] "an error has a place: $message"
     }
-    fuzz::require [expr {[clock milliseconds] - $began < 20000}] "it does not take long"
+    fuzz::require [expr {[clock milliseconds] - $began < $::fuzz::patience}] "it does not take long"
 }
 
 proc readEnvironment {bytes} {

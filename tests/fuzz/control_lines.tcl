@@ -62,7 +62,7 @@ oo::objdefine $pool method Start {name arguments} {
 }
 
 proc untilOver {channel} {
-    set timer [after 20000 [list append ::got($channel) "<hangs>"]]
+    set timer [after $::fuzz::patience [list append ::got($channel) "<hangs>"]]
     while {![isOver $channel]} {
         vwait ::got($channel)
         fuzz::require [expr {![string match *<hangs> $::got($channel)]}] "it answers or closes"
@@ -123,7 +123,7 @@ proc tryLines {input} {
 proc checkLines {} {
     set channel [client $::path]
     tell $channel "version\n"
-    waitFor 20000 {[string match "*\n\n" $::got($channel)]}
+    waitFor $::fuzz::patience {[string match "*\n\n" $::got($channel)]}
     fuzz::require [string match "socketserver *" $::got($channel)] "who behaves well is served"
     closeClient $channel
     fuzz::unchanged [pid]

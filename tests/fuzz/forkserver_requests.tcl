@@ -23,7 +23,7 @@ proc checkVictim {} {
     fuzz::require [expr {[answer $fs {list child {*}[forkserver::child args]} -args me] eq
         "child me"}] "its children run"
     $fs killall SIGKILL
-    fuzz::require [$fs waitall -timeout 20000] "children end"
+    fuzz::require [$fs waitall -timeout $::fuzz::patience] "children end"
     fuzz::unchanged [$fs pid]
 }
 

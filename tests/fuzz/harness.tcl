@@ -19,6 +19,7 @@
 #   fuzz::handles N     so many channels of different kinds, always the same
 #   fuzz::unchanged PID the process has no more open files than at the first call, and not
 #                       much more memory
+#   $fuzz::patience     milliseconds until something hangs; a busy machine is only slow
 
 set fuzzArguments $argv
 set argv {} ;# or tcltest would take them for its own
@@ -31,6 +32,7 @@ namespace eval fuzz {
     variable option
     array set option [list -seconds 10 -seed [expr {[clock microseconds] % 1000000000}] \
         -case {} -input {} -save .]
+    variable patience 120000
     variable tokens {}
     variable seeds {}
     # The number of the case.
@@ -276,7 +278,7 @@ proc fuzz::unchanged {pid} {
         return
     }
     lassign $first($pid) firstRss firstFiles
-    waitFor 10000 {[lindex [fuzz::Held $pid] 1] <= $firstFiles}
+    waitFor $::fuzz::patience {[lindex [fuzz::Held $pid] 1] <= $firstFiles}
     require [expr {$rss < $firstRss + 80000}] "memory does not grow: $firstRss to $rss KiB"
 }
 

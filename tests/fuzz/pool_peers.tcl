@@ -62,7 +62,7 @@ set handler {
 proc startPool {} {
     global server port parent control health handler
     set server [startDemo $handler -handler serve -workers 3 -proxyprotocol on -control $control \
-        -health unix:$health -proxytimeout 300 -backoff {1 5} -maxspawnfailures 0 \
+        -health unix:$health -proxytimeout $::fuzz::patience -backoff {1 5} -maxspawnfailures 0 \
         -loglevel debug]
     set port [demoPort $server]
     set parent [ask $server pid]
@@ -74,10 +74,10 @@ proc startPool {} {
 }
 
 # The whole answer to some bytes; empty if there is none in time.
-proc answerOf {channel bytes {ms 20000}} {
+proc answerOf {channel bytes} {
     chan configure $channel -blocking 0 -translation binary
     set text ""
-    set until [expr {[clock milliseconds] + $ms}]
+    set until [expr {[clock milliseconds] + $::fuzz::patience}]
     catch {
         puts -nonewline $channel $bytes
         flush $channel
@@ -114,7 +114,7 @@ proc checkPool {} {
         catch {unix_process::kill $pid SIGKILL}
     }
     set liars {}
-    untilDemo $server {$ready == 3 && $alive == 3 && $queued == 0} 60000
+    untilDemo $server {$ready == 3 && $alive == 3 && $queued == 0} $::fuzz::patience
     fuzz::unchanged $parent
 }
 
