@@ -169,7 +169,7 @@ proc limits::showFates {} {
     variable fates
     bench::show fates "what has become of connections that were offered at once" {
         {scenario %s scenario} {offered %d offered} {answered %d answered} {refused %d refused}
-        {"given up by the system" %d system} {"still waiting" %d waiting}
+        {"silent too long" %d ended} {"given up by the system" %d system} {"still waiting" %d waiting}
     } $fates
 }
 
@@ -245,21 +245,23 @@ proc limits::Answered {crowds command} {
 
 # ---- offered -------------------------------------------------------------------------------
 
-# So many connections at once, of workers that take a millisecond for each: those that find
-# no room wait, or are refused. Where the listener's backlog is full the system lets them
-# try again, and gives up some of those that believe that they are connected.
-proc limits::offered {{count 50000} {queue 1000}} {
-    OfferedTo "offered, queue" $count {-backlog 4096}
-    OfferedTo "offered, refuse" $count [list -backlog 4096 -maxqueue $queue \
-        -overload {refuse busy\n}]
+# So many connections at once, of which each worker serves so many at a time, and takes so
+# long for one: those that find no room wait, or are refused. Where the listener's backlog is
+# full the system has clients try again, later and later, and drops what they send. So some
+# that the pool gets have nothing to say for long, and some are never heard of again.
+proc limits::offered {{count 50000} {queue 1000} {concurrency 250} {ms 100}} {
+    set options [list -workers 8 -concurrency $concurrency -handler await -maxqueue $queue \
+        -backlog 4096 -idletimeout 5000]
+    OfferedTo "offered, queue" $count $ms $options
+    OfferedTo "offered, refuse" $count $ms [list {*}$options -overload {refuse busy\n}]
 }
 
-proc limits::OfferedTo {name count options} {
-    withPool [list -workers 8 -handler block {*}$options] {
+proc limits::OfferedTo {name count ms options} {
+    withPool $options {
         set before [legit $pool $name without]
         set memory [memory $pool]
         set crowds [lmap number {1 2 3 4} {
-            crowd $pool 127.0.$number.1 4 [expr {$count / 4}] 0 offer 1
+            crowd $pool 127.0.$number.1 4 [expr {$count / 4}] 0 offer $ms
         }]
         set arrivals [Come $pool $::limits::seconds]
         set most [MostWhile $pool $crowds]
@@ -297,19 +299,19 @@ proc limits::Ended {pid} {
     return [expr {[lindex [bench::contents /proc/$pid/stat] 2] in {Z {}}}]
 }
 
-# What the pool has accepted is served or refused, and both sides have counted alike. Who
-# has given up before is served without having noticed.
+# What the pool has accepted is served, ended in time or refused, and both sides have counted
+# alike. Who has given up before is served without having noticed.
 proc limits::PromiseFates {pool name count outcome rows} {
     variable fates
     until $pool {$active == 0 && $queued == 0}
     lassign [stats $pool served refused cut] served refused cut
     set fate [dict create scenario $name offered $count answered [dict get $outcome answered] \
-        refused [fate $outcome refused] system [fate $outcome "Connection reset by peer" \
+        refused [fate $outcome refused] ended [fate $outcome ended] system [fate $outcome "Connection reset by peer" \
             "Connection timed out"] waiting [fate $outcome waiting open]]
     lappend fates $fate
     set answered [dict get $outcome answered]
     set turnedAway [dict get $fate refused]
-    set gaveUp [fate $outcome open "Connection reset by peer"]
+    set gaveUp [fate $outcome ended open "Connection reset by peer"]
     foreach row $rows {
         incr answered [dict get $row answered]
         incr [expr {$refused > 0 ? "turnedAway" : "gaveUp"}] [dict get $row failed]
@@ -320,8 +322,8 @@ proc limits::PromiseFates {pool name count outcome rows} {
         <= 0
     promise $name "refused ones that parent and clients count differently" \
         [expr {abs($refused - $turnedAway)}] <= 0
-    promise $name "connections that were cut, or ended without a word" \
-        [expr {$cut + [fate $outcome ended "wrong answer" "ended afterwards"]}] <= 0
+    promise $name "connections that were cut, or got something else" \
+        [expr {$cut + [fate $outcome "wrong answer" "ended afterwards"]}] <= 0
     promise $name "connections whose fate is not known" [expr {
         $count - [tcl::mathop::+ {*}[dict values [dict remove $fate scenario offered]]]}] <= 0
 }
