@@ -142,7 +142,7 @@ proc limits::Saw {arrivals scenario situation} {
     set outcome [dict merge {p50 0 p99 0 pmax 0} [json::json2dict $line]]
     set failed [tcl::mathop::+ {*}[dict values [dict get $outcome errors]]]
     set row [dict create scenario $scenario situation $situation failed $failed \
-        answered [dict get $outcome answered]]
+        answered [dict get $outcome answered] gaveUp [fate $outcome "no answer"]]
     foreach key {p50 p99 pmax} {
         dict set row $key [expr {[dict get $outcome $key] / 1000.0}]
     }
@@ -169,7 +169,8 @@ proc limits::showFates {} {
     variable fates
     bench::show fates "what has become of connections that were offered at once" {
         {scenario %s scenario} {offered %d offered} {answered %d answered} {refused %d refused}
-        {"silent too long" %d ended} {"given up by the system" %d system} {"still waiting" %d waiting}
+        {"silent too long" %d ended} {"given up by the system" %d system}
+        {"still waiting" %d waiting}
     } $fates
 }
 
@@ -306,15 +307,17 @@ proc limits::PromiseFates {pool name count outcome rows} {
     until $pool {$active == 0 && $queued == 0}
     lassign [stats $pool served refused cut] served refused cut
     set fate [dict create scenario $name offered $count answered [dict get $outcome answered] \
-        refused [fate $outcome refused] ended [fate $outcome ended] system [fate $outcome "Connection reset by peer" \
-            "Connection timed out"] waiting [fate $outcome waiting open]]
+        refused [fate $outcome refused] ended [fate $outcome ended] \
+        system [fate $outcome "Connection reset by peer" "Connection timed out"] \
+        waiting [fate $outcome waiting open]]
     lappend fates $fate
     set answered [dict get $outcome answered]
     set turnedAway [dict get $fate refused]
     set gaveUp [fate $outcome ended open "Connection reset by peer"]
     foreach row $rows {
         incr answered [dict get $row answered]
-        incr [expr {$refused > 0 ? "turnedAway" : "gaveUp"}] [dict get $row failed]
+        incr gaveUp [dict get $row gaveUp]
+        incr turnedAway [expr {$refused > 0 ? [dict get $row failed] - [dict get $row gaveUp] : 0}]
     }
     promise $name "connections of $count that were served" [dict get $outcome answered] >= 1
     promise $name "clients that were answered and not counted, or counted and not answered" \
