@@ -228,7 +228,7 @@ proc limits::held {{count 20000} {quietMs 20000}} {
         promise held "that are answered in the end" [Answered $crowds echo] >= $count
         promise held "files that the parent has open" [files $pool] <= 100
         promiseFigure held "kilobytes for each, of parent and workers" $kilobytes <= 16
-        promiseFigure held "milliseconds of processors for a minute without traffic" $cpu <= 3000
+        promiseFigure held "milliseconds of processors for a minute without traffic" $cpu <= 1000
         foreach crowd $crowds {
             catch {close $crowd}
         }
