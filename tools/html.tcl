@@ -102,7 +102,8 @@ proc HtmlEscape {text} {
 }
 
 proc HtmlPlain {html} {
-    set text [regsub -all {<[^>]*>} $html { }]
+    set text [regsub -all {</?(b|i|a|em|code|span|strong)\M[^>]*>} $html {}]
+    set text [regsub -all {<[^>]*>} $text { }]
     set text [string map {&lt; < &gt; > &quot; \" &nbsp; " " &amp; &} $text]
     return [string trim [regsub -all {\s+} $text { }]]
 }
@@ -174,7 +175,7 @@ proc HtmlCommands {} {
     set commands [dict create]
     foreach page [ManualPages] {
         set name [HtmlName [fileutil::stripPath $::root $page]]
-        foreach {all command} [regexp -all -inline {\[call \[cmd \{?([\w: ]+?)\}?\]} \
+        foreach {all command} [regexp -all -inline {\[call \[cmd \{?(\w+::[\w: ]+?)\}?\]} \
             [fileutil::cat -encoding utf-8 $page]] {
             if {![dict exists $commands $command]} {
                 dict set commands $command $name#[string map {" " -} $command]
@@ -294,10 +295,11 @@ proc HtmlLinkReferences {html self} {
 
 # Mentions of commands, but for places where they are described, or linked already.
 proc HtmlLinkCommands {html} {
-    set apart {(?:<dt.*?</dt>|<div class="doctools_synopsis">.*?</div>|<(a|pre|h\d)\M.*?</\1>){1,1}?}
+    set apart {(?:<dt.*?</dt>|<div class="doctools_synopsis">.*?</div>|<a .*?</a>}
+    append apart {|<pre.*?</pre>|<h\d.*?</h\d>){1,1}?}
     set result ""
     set at 0
-    foreach {range tag} [regexp -all -inline -indices $apart $html] {
+    foreach range [regexp -all -inline -indices $apart $html] {
         lassign $range first last
         append result [HtmlLinkIn [string range $html $at $first-1]] \
             [string range $html $first $last]
@@ -352,7 +354,7 @@ proc HtmlUnshield {html} {
 }
 
 proc HtmlGuideHeading {all level title} {
-    set id [HtmlSlug [HtmlPlain [regsub -all {</?(?:code|em|a|strong)[^>]*>} $title {}]]]
+    set id [HtmlSlug [HtmlPlain $title]]
     for {set number 1; set base $id} {[dict exists $::htmlIds $id]} {incr number} {
         set id $base-$number
     }
