@@ -3,6 +3,7 @@
 #include "posix_socket.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <climits>
@@ -21,6 +22,35 @@ std::string absolutePath(const std::string &path) {
 Error refused(const char *kind, const std::string &path, const char *reason) {
     return ownError(kind, "couldn't replace \"" + path + "\"", reason, path);
 }
+
+// Between the look at a socket that nobody answers on and our own's first listen another
+// server could do the same, and one of them would lose its socket to the other. So that is
+// one's turn at a time, by a lock of the directory; for five seconds at most, since anybody
+// who may read the directory can hold it.
+class DirectoryLock {
+public:
+    explicit DirectoryLock(const std::string &path) {
+        constexpr int kAttempts = 1000;
+        constexpr useconds_t kPause = 5000;
+        const std::string directory = path.substr(0, path.rfind('/') + 1) + ".";
+        fd_ = UniqueFd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        for (int i = 0; fd_ && i < kAttempts && ::flock(fd_.get(), LOCK_EX | LOCK_NB) < 0; ++i) {
+            if (!isWouldBlock(errno) && errno != EINTR)
+                break;
+            ::usleep(kPause);
+        }
+    }
+    // Also of a copy that a forked process may have got.
+    ~DirectoryLock() {
+        if (fd_)
+            ::flock(fd_.get(), LOCK_UN);
+    }
+    DirectoryLock(const DirectoryLock &) = delete;
+    DirectoryLock &operator=(const DirectoryLock &) = delete;
+
+private:
+    UniqueFd fd_;
+};
 
 // Asks by connecting, without waiting. A full backlog is an answer too.
 Status refuseIfAnswered(const Address &address, const std::string &path) {
@@ -53,12 +83,37 @@ Status makePlace(const Address &address, const std::string &path, Replace replac
     return Nothing{};
 }
 
+// Linux gives the file the socket's permissions, without those that the umask takes. What
+// is missing then is not given to the name: who may write to the directory could have put
+// a link to another file there.
+Status permit(const std::string &path, mode_t permissions) {
+    struct stat made;
+    if (::lstat(path.c_str(), &made) < 0)
+        return systemError("chmod");
+    if ((made.st_mode & 07777) == permissions)
+        return Nothing{};
+#if defined(O_PATH) && !defined(UDS_PORTABLE)
+    const UniqueFd file(::open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    if (!file || ::fstat(file.get(), &made) < 0)
+        return systemError("chmod");
+    if (!S_ISSOCK(made.st_mode) || made.st_uid != ::geteuid())
+        return systemError("chmod", EEXIST);
+    const std::string opened = "/proc/self/fd/" + std::to_string(file.get());
+    const int result = ::chmod(opened.c_str(), permissions);
+#else
+    const int result = ::fchmodat(AT_FDCWD, path.c_str(), permissions, AT_SYMLINK_NOFOLLOW);
+#endif
+    if (result < 0)
+        return systemError("chmod");
+    return Nothing{};
+}
+
 // Nobody can connect between bind and listen, so that is when the file gets
 // its permissions.
 Status restrictAndListen(int fd, const std::string &path, const UnixListenOptions &options) {
-    if (options.permissions >= 0 && !path.empty() &&
-        ::chmod(path.c_str(), static_cast<mode_t>(options.permissions)) < 0)
-        return systemError("chmod");
+    if (options.permissions >= 0 && !path.empty())
+        if (Status status = permit(path, static_cast<mode_t>(options.permissions)); !status)
+            return status;
     if (::listen(fd, options.backlog) < 0)
         return systemError("listen");
     return setNonBlocking(fd, true);
@@ -103,10 +158,15 @@ Result<UnixListener> listenUnix(const Address &address, const UnixListenOptions 
     Result<UniqueFd> fd = openSocket(AF_UNIX, SOCK_STREAM);
     if (!fd)
         return fd.error();
+    std::optional<DirectoryLock> lock;
     if (!path.empty()) {
+        if (options.replace == Replace::Stale)
+            lock.emplace(path);
         Status place = makePlace(address, path, options.replace);
         if (!place)
             return place.error();
+        if (options.permissions >= 0)
+            static_cast<void>(::fchmod(fd.value().get(), static_cast<mode_t>(options.permissions)));
     }
     UnixListener listener{std::move(fd.value()), std::nullopt};
     if (::bind(listener.fd.get(), address.get(), address.length) < 0)
