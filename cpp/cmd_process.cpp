@@ -2,6 +2,8 @@
 // those whose names begin with a capital.
 #include "cmd_table.h"
 #include "posix_daemon.h"
+#include "posix_identity.h"
+#include "posix_output.h"
 #include "posix_process.h"
 #include "posix_signal.h"
 #include "tcl_adopt.h"
@@ -153,6 +155,27 @@ int redirectCommand(const Call &call) {
                                         done.error().code));
 }
 
+// A channel; a new file is given to the user, if one is named.
+int openOutputCommand(const Call &call) {
+    const std::string what = "couldn't open \"" + text(call.arguments[0]) + "\"";
+    Result<UniqueFd> fd = openForAppending(toSystem(call.arguments[0]));
+    if (!fd)
+        return call.fail(systemError(what, fd.error().code));
+    if (Tcl_Obj *name = call.argument(1)) {
+        Result<uid_t> user = findUserId(toSystem(name));
+        if (!user)
+            return call.fail(user.error());
+        if (Status given = giveTo(fd.value().get(), user.value()); !given)
+            return call.fail(systemError("couldn't give \"" + text(call.arguments[0]) + "\" to \"" +
+                                             text(name) + "\"",
+                                         given.error().code));
+    }
+    Result<Tcl_Channel> channel = adopt(call.interp, fd.value());
+    if (!channel)
+        return call.fail(channel.error());
+    return call.answer(Tcl_NewStringObj(Tcl_GetChannelName(channel.value()), -1));
+}
+
 int pidfdCommand(const Call &call) {
     pid_t pid = 0;
     if (getPid(call, pid) != TCL_OK)
@@ -181,6 +204,7 @@ std::vector<Command> processCommands() {
         {"unix_process::IsOpen", {}, 1, 1, "number", isOpenCommand},
         {"unix_process::Exit", {}, 1, 1, "code", exitCommand},
         {"unix_process::Redirect", {}, 1, 1, "path", redirectCommand},
+        {"unix_process::OpenOutput", {}, 1, 2, "path ?user?", openOutputCommand},
         {"unix_process::pidfd", {}, 1, 1, "pid", pidfdCommand},
     };
 }

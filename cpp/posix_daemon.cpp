@@ -1,6 +1,7 @@
 #include "posix_daemon.h"
 
 #include "posix_identity.h"
+#include "posix_output.h"
 #include "posix_socket.h"
 
 #include <fcntl.h>
@@ -87,13 +88,18 @@ private:
 
 // Never 0, 1 or 2, which are free in a process that has closed them: what is
 // there is replaced in the daemon.
-Result<UniqueFd> openFile(const std::string &path, int flags, mode_t permissions) {
-    UniqueFd fd(retry([&] { return ::open(path.c_str(), flags | O_CLOEXEC, permissions); }));
+Result<UniqueFd> aboveStandard(UniqueFd fd, const std::string &path) {
     if (fd && fd.get() <= 2)
         fd = UniqueFd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 3));
     if (!fd)
         return systemError("couldn't open \"" + path + "\"");
     return fd;
+}
+
+Result<UniqueFd> openFile(const std::string &path, int flags, mode_t permissions) {
+    return aboveStandard(
+        UniqueFd(retry([&] { return ::open(path.c_str(), flags | O_CLOEXEC, permissions); })),
+        path);
 }
 
 Status openInto(UniqueFd &fd, const std::string &path, int flags) {
@@ -112,8 +118,16 @@ Status openDirectory(UniqueFd &fd, const std::string &path) {
 }
 
 Status openOutput(UniqueFd &fd, const std::string &path) {
-    return path.empty() ? openInto(fd, kNull, O_WRONLY)
-                        : openInto(fd, path, O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY);
+    if (path.empty())
+        return openInto(fd, kNull, O_WRONLY);
+    Result<UniqueFd> opened = openForAppending(path);
+    if (!opened)
+        return systemError("couldn't open \"" + path + "\"", opened.error().code);
+    opened = aboveStandard(std::move(opened.value()), path);
+    if (!opened)
+        return opened.error();
+    fd = std::move(opened.value());
+    return Nothing{};
 }
 
 // ---- pid file ----------------------------------------------------------------
@@ -158,7 +172,9 @@ Status clearPidFile(const PidLock &lock) {
     struct stat info {};
     if (::fstat(lock.fd.get(), &info) < 0)
         return systemError("couldn't read \"" + lock.path + "\"");
-    const Result<pid_t> pid = S_ISREG(info.st_mode) ? pidIn(lock.fd.get()) : -1;
+    // One with two names may be somebody's whose other name is no pid file.
+    const bool isOwn = S_ISREG(info.st_mode) && info.st_nlink <= 1;
+    const Result<pid_t> pid = isOwn ? pidIn(lock.fd.get()) : -1;
     if (!pid)
         return systemError("couldn't read \"" + lock.path + "\"", pid.error().code);
     if (pid.value() < 0)

@@ -260,6 +260,13 @@ Error processError(const char *kind, std::string what, std::string reason, std::
     return error;
 }
 
+Result<uid_t> findUserId(const std::string &user) {
+    Result<User> found = findUser(user);
+    if (!found)
+        return found.error();
+    return found.value().uid;
+}
+
 Result<Identity> findIdentity(const std::string &user, const std::string &group) {
     Result<User> found = findUser(user);
     if (!found)

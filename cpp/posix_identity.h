@@ -31,6 +31,7 @@ struct Identity {
     std::vector<gid_t> groups; // supplementary, gid among them
 };
 
+Result<uid_t> findUserId(const std::string &user);
 // By names or numbers. An empty group: the user's own.
 Result<Identity> findIdentity(const std::string &user, const std::string &group);
 

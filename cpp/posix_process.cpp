@@ -1,6 +1,7 @@
 #include "posix_process.h"
 
 #include "posix_identity.h"
+#include "posix_output.h"
 #include "posix_signal.h"
 
 #include <dirent.h>
@@ -159,12 +160,11 @@ std::string changeableByOthers() {
 }
 
 Status redirectOutput(const std::string &path) {
-    const int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC;
-    const UniqueFd file(retry([&] { return ::open(path.c_str(), flags, 0666); }));
+    const Result<UniqueFd> file = openForAppending(path);
     if (!file)
-        return systemError("open");
+        return file.error();
     for (int standard : {STDOUT_FILENO, STDERR_FILENO})
-        if (retry([&] { return ::dup2(file.get(), standard); }) < 0)
+        if (retry([&] { return ::dup2(file.value().get(), standard); }) < 0)
             return systemError("dup2");
     return Nothing{};
 }

@@ -2,6 +2,7 @@
 
 #include "posix_socket.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <strings.h>
@@ -155,6 +156,12 @@ void resetSignals(const std::vector<int> &blocked) {
 
 Result<SignalPipe> openSignalPipe() {
     int ends[2];
+#if defined(__linux__) && !defined(UDS_PORTABLE)
+    // At once: another thread may start a program meanwhile, which must not get them.
+    if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+        return systemError("pipe2");
+    return SignalPipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
+#else
     if (::pipe(ends) < 0)
         return systemError("pipe");
     SignalPipe made{UniqueFd(ends[0]), UniqueFd(ends[1])};
@@ -166,6 +173,7 @@ Result<SignalPipe> openSignalPipe() {
             return status.error();
     }
     return made;
+#endif
 }
 
 std::vector<int> drainSignals(int reader) {

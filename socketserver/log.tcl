@@ -13,10 +13,17 @@ proc socketserver::log::Wanted {level least} {
     return [expr {[lsearch -exact $levels $level] >= [lsearch -exact $levels $least]}]
 }
 
+# Lines after the first are indented, so that no text can pass for another message, and
+# what a terminal would obey is not there. Part of a message may be a client's.
+proc socketserver::log::Shown {message} {
+    set text [string map [list \n "\n    "] [string trimright $message \n]]
+    return [regsub -all {[\x00-\x08\x0b-\x1f\x7f-\x9f]} $text ?]
+}
+
 # A log that fails must not stop the server.
 proc socketserver::log::Write {logCmd name level message} {
     if {$logCmd eq ""} {
-        catch {puts stderr "$name\[[pid]\]: $level: $message"}
+        catch {puts stderr "$name\[[pid]\]: $level: [Shown $message]"}
         return
     }
     set service [Service $logCmd]

@@ -25,7 +25,7 @@ proc socketserver::program::log::Open {args} {
     set file [dict get $state file]
     if {$file ne ""} {
         dict set state file [file normalize $file]
-        dict set state channel [OpenFile $file]
+        dict set state channel [OpenFile [file normalize $file]]
     }
     set service [logger::init socketserver]
     foreach level [logger::levels] {
@@ -36,8 +36,9 @@ proc socketserver::program::log::Open {args} {
     return socketserver
 }
 
-proc socketserver::program::log::OpenFile {file} {
-    set channel [open $file a]
+# user: to whom it is given if it is new; nobody, without.
+proc socketserver::program::log::OpenFile {file args} {
+    set channel [unix_process::OpenOutput $file {*}$args]
     chan configure $channel -buffering line
     return $channel
 }
@@ -58,7 +59,8 @@ proc socketserver::program::log::Write {level text} {
     dict set state last $text
     if {[dict get $state system] ne "0"} {
         catch {
-            unix_process::syslog -ident [dict get $state ident] -facility daemon $level $text
+            unix_process::syslog -ident [dict get $state ident] -facility daemon $level \
+                [::socketserver::log::Shown $text]
         }
     }
     if {[dict get $state system] ne "only"} {
@@ -68,13 +70,11 @@ proc socketserver::program::log::Write {level text} {
     }
 }
 
-# Lines after the first are indented, so that no text can pass for another message.
 proc socketserver::program::log::Line {level text} {
     set ms [clock milliseconds]
     set time [clock format [expr {$ms / 1000}] -gmt 1 -format %Y-%m-%dT%H:%M:%S]
-    set text [string map [list \n "\n    "] [string trimright $text \n]]
-    set text [regsub -all {[\x00-\x08\x0b-\x1f\x7f-\x9f]} $text ?]
-    return [format "%s.%03dZ %-6s %d %s" $time [expr {$ms % 1000}] $level [pid] $text]
+    return [format "%s.%03dZ %-6s %d %s" $time [expr {$ms % 1000}] $level [pid] \
+        [::socketserver::log::Shown $text]]
 }
 
 proc socketserver::program::log::Coloured {channel level line} {
@@ -117,8 +117,9 @@ proc socketserver::program::log::Reopen {pool} {
         return
     }
     try {
-        set opened [OpenFile $file]
-        GiveTo $file [dict get $state user]
+        # The workers are to open it, too.
+        set user [dict get $state user]
+        set opened [OpenFile $file {*}[expr {$user eq "" ? "" : [list $user]}]]
         close [dict get $state channel]
         dict set state channel $opened
         if {[dict get $state isStandard]} {
@@ -130,11 +131,4 @@ proc socketserver::program::log::Reopen {pool} {
         return
     }
     Say notice "log reopened"
-}
-
-# The workers are to open it.
-proc socketserver::program::log::GiveTo {file user} {
-    if {$user ne "" && [file attributes $file -owner] ne $user} {
-        file attributes $file -owner $user
-    }
 }
