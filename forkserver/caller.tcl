@@ -233,7 +233,7 @@ oo::class create forkserver::Connection {
             }
             if {[info exists error]} {
                 lassign $error message failure
-                return -code error {*}$failure $message
+                return -code error {*}[dict filter $failure key -errorcode -errorinfo] $message
             }
             if {[$link ended]} {
                 my Lost

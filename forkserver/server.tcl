@@ -4,7 +4,7 @@
 #   callers' descriptors.
 
 namespace eval forkserver::server {
-    # callers: link -> {starter 0|1 child pid}: the process at its other end
+    # callers: link -> {starter 0|1 child pid mayAsk 0|1}: the process at its other end
     variable callers [dict create]
     # The ends of a socket pair: what a child sends into the second comes out of
     # the first as a new caller. A connection for each child from its birth would
@@ -22,6 +22,7 @@ namespace eval forkserver::server {
     variable killTimer ""
     variable ending 0
     variable serverPid
+    variable starterPid
     # A channel that becomes readable when the starter dies, or empty.
     variable life
     # The starter's limit for open files, for the children.
@@ -31,10 +32,11 @@ namespace eval forkserver::server {
 # Never returns, whatever happens: there must be no second copy of the program.
 proc forkserver::server::Run {startersEnd channel startersLife options} {
     variable serverPid [pid]
+    variable starterPid [lindex [Maker $channel] 0]
     variable life $startersLife
     set code [catch {
         close $startersEnd
-        set starter [AddCaller $channel 1 0]
+        set starter [AddCaller $channel 1 0 1]
         Prepare $channel $options
         uplevel #0 [dict get $options -preload]
     } message failure]
@@ -141,7 +143,10 @@ proc forkserver::server::LetIn {} {
         if {[catch {unix_sockets::adopt [lindex $descriptors 0]} channel]} {
             ::forkserver::CloseAll $descriptors
         } else {
-            catch {AddCaller $channel 0 [KnockingPid $channel $data]}
+            lassign [Maker $channel] pid user
+            catch {
+                AddCaller $channel 0 [expr {$pid eq "" ? $data : $pid}] [MayAsk $pid $user]
+            }
         }
     }
     # No free descriptor: they wait.
@@ -149,15 +154,27 @@ proc forkserver::server::LetIn {} {
     after 50 ::forkserver::server::WatchDoor
 }
 
-# The kernel knows who made the socket pair. Where it does not tell, the child does.
-proc forkserver::server::KnockingPid {channel told} {
-    if {[catch {dict get [chan configure $channel -peercred] pid} pid] || $pid == 0} {
-        return $told
+# The kernel knows who made a socket pair: {pid user}, each empty where it does not tell.
+proc forkserver::server::Maker {channel} {
+    if {[catch {chan configure $channel -peercred} peer]} {
+        return [list "" ""]
     }
-    return $pid
+    return [list [expr {[dict get $peer pid] == 0 ? "" : [dict get $peer pid]}] \
+        [dict get $peer uid]]
 }
 
-proc forkserver::server::AddCaller {channel isStarter childPid} {
+# A child that has given up rights, which the server has, is not to get them back here.
+# Nor by a socket that it has from the starter, and not made itself.
+proc forkserver::server::MayAsk {pid user} {
+    variable starterPid
+    lassign [unix_sockets::pair] one other
+    set own [lindex [Maker $one] 1]
+    close $one
+    close $other
+    return [expr {$user eq $own && ($pid eq "" || $pid ne $starterPid)}]
+}
+
+proc forkserver::server::AddCaller {channel isStarter childPid mayAsk} {
     variable callers
     try {
         set link [::forkserver::Link new $channel]
@@ -165,7 +182,7 @@ proc forkserver::server::AddCaller {channel isStarter childPid} {
         close $channel
         throw {FORKSERVER READ} "couldn't add a caller: its channel is no unix-domain socket"
     }
-    dict set callers $link [dict create starter $isStarter child $childPid]
+    dict set callers $link [dict create starter $isStarter child $childPid mayAsk $mayAsk]
     chan event $channel readable [list ::forkserver::server::Serve $link]
     return $link
 }
@@ -274,12 +291,16 @@ proc forkserver::server::FirstWord {message} {
 # Each verb is a procedure of the namespace verb. It gets the link, the number
 # of the request, the descriptors (which are closed after it) and the words.
 proc forkserver::server::Obey {link message descriptors} {
+    variable callers
     if {[catch {lassign $message number verb}] || ![string is integer -strict $number]} {
         ::forkserver::CloseAll $descriptors
         DropCaller $link
         return
     }
     try {
+        if {$verb ne "failed" && ![dict get $callers $link mayAsk]} {
+            throw {FORKSERVER RIGHTS} "the fork server runs as another user than this process"
+        }
         set handler [namespace which -command verb::$verb]
         if {$handler eq "" || ![string is lower -strict $verb]} {
             throw {FORKSERVER VERB} "unknown request \"$verb\""
@@ -330,7 +351,7 @@ proc forkserver::server::verb::share {link number descriptors} {
         throw {FORKSERVER READ} "couldn't share: the request came without a socket"
     }
     # Obey closes the number that came with the request.
-    AddCaller [unix_sockets::adopt [Duplicate [lindex $descriptors 0]]] 0 0
+    AddCaller [unix_sockets::adopt [Duplicate [lindex $descriptors 0]]] 0 0 1
     Reply $link $number ""
 }
 

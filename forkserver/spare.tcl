@@ -91,7 +91,7 @@ proc forkserver::server::RehearseServing {} {
     lassign [unix_sockets::pair -type seqpacket] mine theirs
     set asking [::forkserver::Link new $near]
     set serving [::forkserver::Link new $far]
-    dict set callers $serving {starter 0 child 0}
+    dict set callers $serving {starter 0 child 0 mayAsk 1}
     try {
         set spares [dict create $pid $mine]
         $asking send {0 fork {} {} {}} 0 [list $near]
