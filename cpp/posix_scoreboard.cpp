@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace uds {
@@ -73,8 +74,9 @@ Slot &Scoreboard::slot(int number) const {
     return reinterpret_cast<Slot *>(first)[number];
 }
 
+// Any worker can write to the memory, also one that is in the hands of a client.
 int Scoreboard::used() const {
-    return header().last.load() + 1;
+    return std::clamp(header().last.load(), 0, slots_ - 1) + 1;
 }
 
 void Scoreboard::use(int number) const {

@@ -575,9 +575,10 @@ oo::class create socketserver::Acceptor {
         }
     }
 
-    # It is closed.
+    # It is closed. Nobody says so of what another worker serves.
     method released {claim {worker {}}} {
-        if {![dict exists $claims $claim]} {
+        if {![dict exists $claims $claim] ||
+            ($worker ne "" && ![dict exists $holders $worker $claim])} {
             return
         }
         set address [dict get $claims $claim]

@@ -8,6 +8,13 @@ namespace eval socketserver {
     variable appOptions [dict create]
     # argv0, argv and argc as it has left them.
     variable appArguments {}
+    # What is over when it is loaded.
+    variable tooLate {-preload -user -group -umask}
+    # What the parent runs or opens, with rights that the application may not have.
+    variable parents {
+        -acceptfilter -control -health -listen -log -onoverload -onready -onreload -onspawn
+        -onstart -onstop -onworkerexit -overload -upgradecommand
+    }
 }
 
 # socketserver::configure ?-option value ...? --
@@ -21,6 +28,41 @@ proc socketserver::configure {args} {
 proc socketserver::AppOptions {} {
     variable appOptions
     return $appOptions
+}
+
+# In the parent: what of an application's options counts. It may have been told by anything
+# that runs as the user of -user and -group: so it is checked here, and what would be done
+# with the parent's rights is refused.
+proc socketserver::Permitted {poolOptions told} {
+    variable tooLate
+    variable parents
+    set told [dict remove [options::Merge [dict create] $told] {*}$tooLate]
+    if {[dict get $poolOptions -user] eq "" && [dict get $poolOptions -group] eq ""} {
+        return $told
+    }
+    dict for {name value} $told {
+        if {$name in $parents && ![IsHarmless $name $value]} {
+            throw [list SOCKETSERVER RIGHTS $name] "the application may not set $name\
+                \"$value\": it runs as another user, and this is done with the parent's rights"
+        }
+    }
+    return $told
+}
+
+# Only words, and sockets that are no files.
+proc socketserver::IsHarmless {name value} {
+    switch -- $name {
+        -overload {
+            return [expr {[lindex $value 0] in {queue refuse}}]
+        }
+        -listen {
+            return [expr {[lsearch -regexp $value {^unix:|/}] < 0}]
+        }
+        -health {
+            return [expr {![regexp {^unix:|/} $value]}]
+        }
+    }
+    return [expr {$value eq ""}]
 }
 
 # In a new fork server: nothing of the application runs with more rights than
@@ -60,7 +102,7 @@ proc socketserver::CompileForWorkers {} {
 
 proc socketserver::BecomeUser {user group} {
     if {$user eq ""} {
-        set user [exec id -u]
+        set user [control::EffectiveUser]
     }
     unix_process::setuser $user {*}[expr {$group eq "" ? "" : [list $group]}]
 }

@@ -8,6 +8,19 @@ namespace eval socketserver {
     variable mostAsked 16
 }
 
+# The real user of a process; empty where the system does not tell, or when it has ended.
+proc socketserver::UserOf {pid} {
+    set user ""
+    catch {
+        set file [open /proc/$pid/status]
+        regexp {\nUid:\s+(\d+)} [read $file] -> user ;# fails when it ends now
+    }
+    if {[info exists file]} {
+        close $file
+    }
+    return $user
+}
+
 oo::class create socketserver::Generation {
     # number    1, 2, ...
     # options   of the pool, for the workers that come from it
@@ -18,7 +31,8 @@ oo::class create socketserver::Generation {
     # readyAt   when the application was loaded
     # asked     workers that it was asked for and that are not born yet
     # waiting   what it is to be asked for then: its socket has room for some
-    variable number options server state readyCmd lostCmd timer readyAt asked waiting
+    # user      real user of the fork server, where that is not the parent's; else empty
+    variable number options server state readyCmd lostCmd timer readyAt asked waiting user
 
     # keep: channels that the workers inherit
     constructor {generationNumber poolOptions keep whenReadyCmd whenLostCmd} {
@@ -31,6 +45,7 @@ oo::class create socketserver::Generation {
         set timer ""
         set asked 0
         set waiting {}
+        set user ""
         set server [forkserver::start -name "[dict get $options -name]: fork server" \
             -keep $keep -preload [list ::socketserver::LoadApp $options] \
             -onready [namespace code {my Loaded}] -onlost [namespace code {my Lost}]]
@@ -72,6 +87,13 @@ oo::class create socketserver::Generation {
     # How long it has been ready, or was until it died.
     method age {} {
         return [expr {[::socketserver::Now] - $readyAt}]
+    }
+
+    # Whether a process may be one of its children. They could have taken it over, to have
+    # the parent end somebody else's.
+    method mayHave {pid} {
+        return [expr {[regexp {^[1-9]\d{0,9}$} $pid] &&
+            ($user eq "" || [::socketserver::UserOf $pid] in [list "" $user])}]
     }
 
     # It does not answer; that it has died is told to lostCmd.
@@ -120,7 +142,7 @@ oo::class create socketserver::Generation {
 
     # What the application wants.
     method appOptions {} {
-        return [$server eval ::socketserver::AppOptions]
+        return [::socketserver::Permitted $options [$server eval ::socketserver::AppOptions]]
     }
 
     method Loaded {connection args} {
@@ -131,6 +153,10 @@ oo::class create socketserver::Generation {
         } else {
             set state ready
             set readyAt [::socketserver::Now]
+            set user [::socketserver::UserOf [$server pid]]
+            if {$user eq [::socketserver::UserOf [pid]]} {
+                set user ""
+            }
         }
         {*}$readyCmd {*}$args
     }

@@ -145,8 +145,14 @@ oo::define socketserver::pool {
             }
             return
         }
+        set from [$table get $number generation]
+        if {$born ne "" && ![$from mayHave [dict get $born pid]]} {
+            set message "process [dict get $born pid] is none of the fork server's"
+            set failed {-errorcode NONE}
+            close [dict get $born socket]
+            set born ""
+        }
         if {$born eq ""} {
-            set from [$table get $number generation]
             $table remove $number
             my ForkFailed $from $message $failed
             if {[my IsUp]} {

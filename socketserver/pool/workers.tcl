@@ -44,7 +44,8 @@ oo::define socketserver::pool {
             if {!$hasCome} {
                 return [$link ended]
             }
-            if {![my Understands $message]} {
+            if {![my Understands $message] ||
+                [llength $descriptors] != ([lindex $message 0] eq "redeliver")} {
                 ::forkserver::CloseAll $descriptors
                 my Log error "worker $number (pid [$table get $number pid]) says what is not\
                     understood"
@@ -202,8 +203,14 @@ oo::define socketserver::pool {
 
     method Kill {number reason} {
         $table set $number killed 1 reason $reason
-        if {[$table get $number pid] != 0} {
-            catch {unix_process::kill [$table get $number pid] SIGKILL}
+        set pid [$table get $number pid]
+        if {$pid == 0} {
+            return
+        }
+        if {[[$table get $number generation] mayHave $pid]} {
+            catch {unix_process::kill $pid SIGKILL}
+        } else {
+            my Log error "worker $number (pid $pid) is not killed: it is another user's process"
         }
     }
 
