@@ -92,10 +92,8 @@ proc socketserver::program::help::Summary {name} {
 
 # Options are called "-name" in the table.
 proc socketserver::program::help::WithFlags {text} {
-    foreach name [::socketserver::program::settings::Names flag] {
-        regsub -all "(^|\[\\s(\])-($name)\\M" $text {\1--\2} text
-    }
-    return $text
+    set names [join [::socketserver::program::settings::Names flag] |]
+    return [regsub -all "(^|\[\\s(\])-($names)\\M" $text {\1--\2}]
 }
 
 # ---- layout ----------------------------------------------------------------------
