@@ -21,8 +21,8 @@ proc verb {name parameters usage summary body} {
 
 # In the order in which they are listed.
 foreach name {
-    report library suites stress lint variants valgrind tcl9 faults limits fuzz soak manual html
-    bench install archive deb
+    report library suites stress lint variants valgrind tcl9 faults chaos limits fuzz soak
+    manual html bench install archive deb
 } {
     source [file join $root tools $name.tcl]
 }

@@ -31,12 +31,17 @@ public:
     ~Exchange() { close(); }
 
     // Its events have `data`. False, with errno, when it has failed.
-    bool connect(const sockaddr_in &server, int epoll, void *data) {
+    bool connect(const sockaddr_in &server, int epoll, void *data,
+                 const sockaddr_in *source = nullptr) {
         sent_ = 0;
+        problem_ = 0;
         answer_.clear();
         fd_ = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         const int one = 1;
         if (fd_ < 0 || ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0)
+            return false;
+        if (source && (::setsockopt(fd_, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 ||
+                       ::bind(fd_, reinterpret_cast<const sockaddr *>(source), sizeof *source) < 0))
             return false;
         if (::connect(fd_, reinterpret_cast<const sockaddr *>(&server), sizeof server) < 0 &&
             errno != EINPROGRESS)
@@ -47,20 +52,27 @@ public:
         return ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd_, &event) == 0;
     }
 
-    // After an event.
+    // After an event. Who does not listen may have answered, and said why.
     State proceed(const std::string &request) {
-        if (sent_ < request.size()) {
+        if (sent_ < request.size() && problem_ == 0) {
             const ssize_t done =
                 ::send(fd_, request.data() + sent_, request.size() - sent_, MSG_NOSIGNAL);
+            if (done < 0 && (errno == EAGAIN || errno == ENOTCONN))
+                return State::unfinished;
             if (done < 0)
-                return errno == EAGAIN || errno == ENOTCONN ? State::unfinished : State::failed;
-            sent_ += static_cast<size_t>(done);
+                problem_ = errno;
+            else
+                sent_ += static_cast<size_t>(done);
         }
         char buffer[16384];
         for (;;) {
             const ssize_t got = ::recv(fd_, buffer, sizeof buffer, 0);
-            if (got < 0)
-                return errno == EAGAIN ? State::unfinished : State::failed;
+            if (got < 0 && errno == EAGAIN)
+                return State::unfinished;
+            if (got <= 0 && problem_ != 0)
+                errno = problem_;
+            if (got < 0 || (got == 0 && problem_ != 0))
+                return State::failed;
             if (got == 0)
                 return State::complete;
             answer_.append(buffer, static_cast<size_t>(got));
@@ -79,6 +91,7 @@ public:
 private:
     int fd_ = -1;
     size_t sent_ = 0;
+    int problem_ = 0; // errno of a failed send
     std::string answer_;
 };
 
