@@ -6,7 +6,6 @@
 lappend auto_path [file dirname [file dirname [file normalize [info script]]]]
 package require json
 package require json::write
-source [file join [file dirname [file dirname [file normalize [info script]]]] socketserver nearest.tcl]
 
 namespace eval bench {
     variable here [file dirname [file normalize [info script]]]
@@ -19,6 +18,8 @@ namespace eval bench {
     # {name title columns rows} of each `show`
     variable shown {}
 }
+
+source [file join [file dirname $bench::here] socketserver nearest.tcl]
 
 # ---- running -------------------------------------------------------------------------
 
@@ -63,7 +64,8 @@ proc bench::orEnd {script} {
 # bench::options usage defaults arguments -- the defaults, changed by the arguments.
 
 proc bench::options {usage defaults arguments} {
-    append usage "\n    --help        shows this\n    --version     shows the version of the packages"
+    append usage "\n    --help        shows this" \
+        "\n    --version     shows the version of the packages"
     if {"--help" in $arguments} {
         puts $usage
         exit 0

@@ -132,7 +132,8 @@ _socketserverctl() {
             _socketserver_names f
         fi
     elif [[ $index -lt $COMP_CWORD ]]; then
-        _socketserver_words "$(grep "^  $command " <<<"$help" | grep -Eo -e '\?-+[a-z]+' | tr -d '?')"
+        _socketserver_words \
+            "$(grep "^  $command " <<<"$help" | grep -Eo -e '\?-+[a-z]+' | tr -d '?')"
     elif [[ $current == -* ]]; then
         _socketserver_words "-control --version --help"
     else

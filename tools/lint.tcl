@@ -172,7 +172,8 @@ check test-ids {
 
 check tcl-layout {
     set sources [glob -directory $::root *.tcl tools/*.tcl forkserver/*.tcl socketserver/*.tcl \
-        socketserver/*/*.tcl examples/*.tcl bench/*.tcl bench/servers/* bench/programs/*]
+        socketserver/*/*.tcl examples/*.tcl bench/*.tcl bench/servers/* bench/programs/* \
+        bin/* packaging/*]
     set tests [glob -directory $::root tests/*.{tcl,test}]
     set found [LinesMatching $sources {\t|\s$|^.{101}}]
     lappend found {*}[LinesMatching $tests {\t|\s$}]
