@@ -37,7 +37,12 @@ oo::define socketserver::pool {
     # Whether nothing more is to come.
     method ReadLink {number} {
         set link [$table get $number link]
-        if {[catch {$link fill}]} {
+        try {
+            $link fill
+        } trap {POSIX ECONNRESET} {} {
+            return 1 ;# it has ended, and left something unread
+        } on error {message} {
+            my Log error "couldn't hear worker $number (pid [$table get $number pid]): $message"
             return 1
         }
         while {![catch {$link next message descriptors} hasCome]} {
