@@ -11,7 +11,9 @@
 # {heading {source ...} ...}: what the manual consists of, in this order. A source is a path
 # in the project.
 proc HtmlGroups {} {
-    set first {README.md doc/tutorial.md doc/how-it-works.md doc/faq.md doc/migrating.md}
+    set first {
+        README.md doc/tutorial.md doc/examples.md doc/how-it-works.md doc/faq.md doc/migrating.md
+    }
     set manuals [lmap page [ManualPages] {fileutil::stripPath $::root $page}]
     set others {}
     foreach pattern {doc/*.md bench/README.md *.md} {
@@ -134,25 +136,25 @@ proc Rewrite {text pattern cmd} {
 proc HtmlNavigation {} {
     set lines {}
     foreach {heading sources} [HtmlGroups] {
-        lappend lines "<h2>$heading</h2>" <ul>
-        foreach source $sources {
-            lappend lines "<li><a href=\"[HtmlName $source]\">[HtmlEscape [HtmlTitle $source]]</a></li>"
-        }
-        lappend lines </ul>
+        lappend lines "<h2>$heading</h2>" {*}[HtmlList $sources HtmlNoSummary]
     }
     return [join $lines \n]
+}
+
+# Links to pages, with what a command has to say of each.
+proc HtmlList {sources summaryCmd} {
+    set items [lmap source $sources {
+        string cat "<li><a href=\"" [HtmlName $source] "\">" [HtmlEscape [HtmlTitle $source]] \
+            "</a>" [{*}$summaryCmd $source] "</li>"
+    }]
+    return [list <ul> {*}$items </ul>]
 }
 
 proc HtmlContents {} {
     set lines [list "<h1>The manual of socketserver [Version]</h1>" \
         "<p>Servers in Tcl with worker processes, and the parts that they are made of.</p>"]
     foreach {heading sources} [HtmlGroups] {
-        lappend lines "<h2>$heading</h2>" <ul>
-        foreach source $sources {
-            lappend lines "<li><a href=\"[HtmlName $source]\">[HtmlEscape [HtmlTitle $source]]</a>[
-                HtmlSummary $source]</li>"
-        }
-        lappend lines </ul>
+        lappend lines "<h2>$heading</h2>" {*}[HtmlList $sources HtmlSummary]
     }
     lappend lines "<h2>Commands</h2>" "<ul class=\"commands\">"
     foreach command [lsort -dictionary [dict keys $::htmlCommands]] {
@@ -160,6 +162,8 @@ proc HtmlContents {} {
     }
     return [join [list {*}$lines </ul>] \n]
 }
+
+proc HtmlNoSummary {source} {}
 
 # What a manual page says that it is.
 proc HtmlSummary {source} {
@@ -241,15 +245,16 @@ proc HtmlManualPage {source} {
 # doctools numbers its sections.
 proc HtmlNameSections {html} {
     set names {}
-    foreach {all id title} [regexp -all -inline {<h[23]><a name="([^"]*?)">(.*?)</a></h[23]>} $html] {
+    set pattern {<(h[23])><a name="([^"]*?)">(.*?)</a></h[23]>}
+    foreach {all level id title} [regexp -all -inline $pattern $html] {
         lappend names "\"#$id\"" "\"#[HtmlSlug [HtmlPlain $title]]\""
     }
     set html [string map $names $html]
     set html [regsub -all {<div id="[^"]*"} $html {<div}]
-    return [Rewrite $html {<(h[23])><a name="[^"]*?">(.*?)</a></h[23]>} HtmlHeading]
+    return [Rewrite $html $pattern HtmlHeading]
 }
 
-proc HtmlHeading {all level title} {
+proc HtmlHeading {all level id title} {
     return "<$level id=\"[HtmlSlug [HtmlPlain $title]]\">$title</$level>"
 }
 
