@@ -53,7 +53,7 @@ proc socketserver::program::Main {arguments} {
 
 # Returns the exit status.
 proc socketserver::program::Act {flagLayer words} {
-    if {[settings::Value $flagLayer help]} {
+    if {[settings::Value $flagLayer help] || $words eq "help" && ![file exists help]} {
         return [Print [help::Text [Columns]]]
     }
     if {[settings::Value $flagLayer version]} {
