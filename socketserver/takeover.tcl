@@ -244,8 +244,11 @@ oo::class create socketserver::Predecessor {
         } on error {} {
             set go 1
         }
-        if {$go && $goCmd ne ""} {
-            chan event [$link channel] readable {}
+        if {!$go} {
+            return
+        }
+        chan event [$link channel] readable {}
+        if {$goCmd ne ""} {
             {*}$goCmd
         }
     }
