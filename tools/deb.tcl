@@ -12,8 +12,8 @@ set debTools {dpkg-dev critcl g++ tcl tcl-dev tcllib xz-utils}
 set debPackages [dict create \
     bookworm [list {*}$debTools procps util-linux] \
     trixie [lsort -unique [list {*}$debTools {*}$tcl9Packages]]]
-# What the package needs where it is installed, and another Tcl to try it with.
-set debWanted [dict create bookworm {tcl tcllib} trixie {tcl tcllib tcl9.0}]
+# Another Tcl to try it with where it is installed, besides the one that it needs.
+set debOthers [dict create bookworm {} trixie tcl9.0]
 
 proc DebPath {args} {
     return [file join $::root build deb {*}$args]
@@ -221,8 +221,8 @@ set debBuild {
     cp "$1"/tmp/project/build/*.deb "$3/"
 }
 
-# $1 the folder, $2 the package, $3 what tries it, $4 the version. All of it is done to a
-# copy that goes away with this name space, and so do the processes.
+# $1 the folder, $2 the package, $3 what tries it, $4 the version, then other packages. All
+# of it is done to a copy that goes away with this name space, and so do the processes.
 set debSmoke {
     set -eu
     mount -t tmpfs -o mode=755 tmpfs /mnt
@@ -236,11 +236,15 @@ set debSmoke {
         chroot /mnt env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
             DEBIAN_FRONTEND=noninteractive "$@"
     }
-    inside apt-get -q -y install --no-install-recommends /tmp/package.deb >/mnt/tmp/log 2>&1 || {
-        cat /mnt/tmp/log
-        exit 1
-    }
-    inside tclsh /tmp/smoke.tcl "$4"
+    version=$4
+    shift 4
+    for package in /tmp/package.deb "$@"; do
+        inside apt-get -q -y install --no-install-recommends "$package" >/mnt/tmp/log 2>&1 || {
+            cat /mnt/tmp/log
+            exit 1
+        }
+    done
+    inside tclsh /tmp/smoke.tcl "$version"
 }
 
 proc HostSuite {} {
@@ -279,7 +283,7 @@ proc CleanFolder {prefix suite} {
         chroot "$folder" apt-get -q update
         chroot "$folder" apt-get -q -y -d install --no-install-recommends "$@"
         touch "$folder/var/cache/apt/fetched"
-    } sh $folder {*}[dict get $::debWanted $suite] 2>@1
+    } sh $folder tcl tcllib {*}[dict get $::debOthers $suite] 2>@1
     return $folder
 }
 
@@ -295,7 +299,8 @@ proc DebTry {suite package} {
     set prefix [Privileged]
     set folder [CleanFolder $prefix $suite]
     return [CountsOf [Stream [list {*}$prefix unshare --mount --pid --fork --kill-child \
-        sh -c $::debSmoke sh $folder $package [file join $::root packaging smoke.tcl] [Version]]]]
+        sh -c $::debSmoke sh $folder $package [file join $::root packaging smoke.tcl] [Version] \
+        {*}[dict get $::debOthers $suite]]]]
 }
 
 proc TestDeb {suites} {
