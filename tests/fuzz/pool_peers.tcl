@@ -37,10 +37,18 @@ set handler {
         catch {close $channel}
     }
 
+    # The link blocks only meanwhile: reading from it would never end.
     proc sendRaw {kind text} {
-        set bytes [binary decode base64 $text]
         set link [$socketserver::worker::link channel]
         chan configure $link -blocking 1
+        try {
+            SendRaw $link $kind [binary decode base64 $text]
+        } finally {
+            chan configure $link -blocking 0
+        }
+    }
+
+    proc SendRaw {link kind bytes} {
         if {$kind > 0} {
             set bytes [binary format IS [string length $bytes] [expr {$kind - 1}]]$bytes
         }
@@ -55,7 +63,6 @@ set handler {
         }
         puts -nonewline $link $bytes
         flush $link
-        chan configure $link -blocking 0
     }
 }
 
@@ -63,7 +70,7 @@ proc startPool {} {
     global server port parent control health handler
     set server [startDemo $handler -handler serve -workers 3 -proxyprotocol on -control $control \
         -health unix:$health -proxytimeout $::fuzz::patience -backoff {1 5} -maxspawnfailures 0 \
-        -loglevel debug]
+        -timeout [expr {$::fuzz::patience / 2}] -loglevel debug]
     set port [demoPort $server]
     set parent [ask $server pid]
     # A line of its log for each that is turned away would be all that grows.
