@@ -142,7 +142,7 @@ proc limits::Saw {arrivals scenario situation} {
     set outcome [dict merge {p50 0 p99 0 pmax 0} [json::json2dict $line]]
     set failed [tcl::mathop::+ {*}[dict values [dict get $outcome errors]]]
     set row [dict create scenario $scenario situation $situation failed $failed \
-        answered [dict get $outcome answered] gaveUp [fate $outcome "no answer"]]
+        answered [dict get $outcome answered]]
     foreach key {p50 p99 pmax} {
         dict set row $key [expr {[dict get $outcome $key] / 1000.0}]
     }
@@ -311,24 +311,24 @@ proc limits::PromiseFates {pool name count outcome rows} {
         system [fate $outcome "Connection reset by peer" "Connection timed out"] \
         waiting [fate $outcome waiting open]]
     lappend fates $fate
-    set answered [dict get $outcome answered]
-    set turnedAway [dict get $fate refused]
+    set answered [tcl::mathop::+ {*}[lmap row [list $outcome {*}$rows] {dict get $row answered}]]
+    set failed [tcl::mathop::+ {*}[lmap row $rows {dict get $row failed}]]
     set gaveUp [fate $outcome ended open "Connection reset by peer"]
-    foreach row $rows {
-        incr answered [dict get $row answered]
-        incr gaveUp [dict get $row gaveUp]
-        incr turnedAway [expr {$refused > 0 ? [dict get $row failed] - [dict get $row gaveUp] : 0}]
-    }
     promise $name "connections of $count that were served" [dict get $outcome answered] >= 1
     promise $name "clients that were answered and not counted, or counted and not answered" \
-        [expr {$served < $answered ? $answered - $served : max(0, $served - $answered - $gaveUp)}] \
-        <= 0
+        [Outside $served $answered [expr {$answered + $gaveUp + $failed}]] <= 0
     promise $name "refused ones that parent and clients count differently" \
-        [expr {abs($refused - $turnedAway)}] <= 0
+        [Outside $refused [fate $outcome refused] \
+            [expr {[fate $outcome refused] + ($refused > 0 ? $failed : 0)}]] <= 0
     promise $name "connections that were cut, or got something else" \
         [expr {$cut + [fate $outcome "wrong answer" "ended afterwards"]}] <= 0
     promise $name "connections whose fate is not known" [expr {
         $count - [tcl::mathop::+ {*}[dict values [dict remove $fate scenario offered]]]}] <= 0
+}
+
+# By how much a value is not between two others.
+proc limits::Outside {value least most} {
+    return [expr {max(0, $least - $value, $value - $most)}]
 }
 
 # ---- slow clients ----------------------------------------------------------------------------
