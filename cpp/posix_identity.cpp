@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
+#include <pthread.h>
 #include <pwd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -446,11 +447,18 @@ void moveStrings(const TitleArea &area) {
 #endif
 }
 
+// For all threads; a fork waits for it, or a child might find it held for ever.
+std::mutex &titleMutex() {
+    static std::mutex mutex;
+    static const int registered =
+        ::pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, [] { mutex.unlock(); });
+    static_cast<void>(registered);
+    return mutex;
+}
+
 // Found once; the area stays where it is, also in forked children.
 Result<TitleArea> titleArea() {
-    static std::mutex mutex;
     static TitleArea known;
-    const std::lock_guard<std::mutex> lock(mutex);
     if (known.start)
         return known;
     Result<TitleArea> found = findTitleArea();
@@ -467,6 +475,7 @@ constexpr size_t kMostName = 15;    // TASK_COMM_LEN
 } // namespace
 
 Status setTitle(const std::string &title) {
+    const std::lock_guard<std::mutex> lock(titleMutex());
     const Result<TitleArea> found = titleArea();
     if (!found)
         return systemError("couldn't set the title", found.error().code);

@@ -112,17 +112,20 @@ proc Findings {reports} {
 
 # ---- threads ---------------------------------------------------------------------
 
-# The suites with threads, by the user or by Tcl.
-set threadSuites {threads channel connect connection listen notifier passing queue unix_process}
+# The suites with threads. Not those of the notifier and of fork servers: they want a process
+# with one thread, and the run-time adds another to the notifier's of Tcl 8.6.
+set threadSuites {threads channel connect connection listen passing queue unix_process}
 
 proc Races {pattern} {
     set patterns [expr {$pattern eq {} ? $::threadSuites : [list $pattern]}]
     return [Instrumented tsan $patterns RaceOptions RaceFindings]
 }
 
-# A child that is forked from one of several threads may have threads again.
+# A child that is forked from one of several threads may have threads again. Suites end
+# processes by SIGSEGV.
 proc RaceOptions {reports} {
-    return [list TSAN_OPTIONS=log_path=[file join $reports report]:exitcode=0:die_after_fork=0]
+    set log log_path=[file join $reports report]
+    return [list TSAN_OPTIONS=$log:exitcode=0:die_after_fork=0:handle_segv=0]
 }
 
 # Tcl is not instrumented: what only its own code has a part in is not told from what

@@ -170,18 +170,22 @@ unset multiplot
 "
 }
 
-# {title style {{x y} ...}} of each.
+# {title style {{x y} ...}} of each. Gnuplot refuses a plot without a point: a run that was
+# short, or slow, may have none.
 proc soak::Plot {series} {
     variable blocks
     set definitions {}
     set plots {}
     foreach one $series {
         lassign $one title style points
+        if {$points eq ""} {
+            continue
+        }
         set name "\$points[incr blocks]"
         append definitions "$name << EOD\n[join $points \n]\nEOD\n"
         lappend plots "$name using 1:2 with $style title '$title'"
     }
-    return "${definitions}plot [join $plots {, }]"
+    return [expr {$plots eq "" ? "set multiplot next" : "${definitions}plot [join $plots {, }]"}]
 }
 
 # {minutes value} of samples at rest or under load that have this.
