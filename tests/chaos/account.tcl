@@ -4,6 +4,7 @@
 #
 #   chaos::account::judge FATES LOG
 #       two texts, of a time at whose ends no connection was open. Returns a dict:
+#       connections  how many there were
 #       fates        fate -> count, see `kinds`
 #       violations   list of {what detail}
 #       lives        life -> {FATE N ... unsaid N by {PARENT N ...}}, of each pool that was
@@ -55,8 +56,10 @@ proc chaos::account::judge {fateText logText} {
     variable stopped
     variable taken
     ReadLog $logText
+    set connections 0
     foreach line [split $fateText \n] {
         if {$line ne ""} {
+            incr connections
             JudgeOne {*}$line
         }
     }
@@ -64,7 +67,8 @@ proc chaos::account::judge {fateText logText} {
     foreach number [array names taken] {
         Violation "taken, but nobody has made it" "$number by $taken($number)"
     }
-    return [dict create fates $fates violations $violations lives $lives stopped $stopped]
+    return [dict create connections $connections fates $fates violations $violations \
+        lives $lives stopped $stopped]
 }
 
 # The address and port that are a connection's number, see clients.cpp.

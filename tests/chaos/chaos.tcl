@@ -6,10 +6,10 @@
 #       ?-clients N? ?-patience SECONDS? ?-save DIRECTORY?
 #
 # CLIENTS is what clients.cpp was compiled to. The run ends after so many connections, or
-# seconds if that is not 0, and then with the pool in which it is. What is done is decided by
-# the seed, when by the machine as well. The pool's log and all notes stay in -save when
-# something does not add up. The last line is "N passed, M failed": lives of a pool, and
-# connections without a reason, and other things that should not be.
+# seconds if that is not 0. What is done is decided by the seed, when by the machine as well.
+# The pools' log, and all notes of the time, stay in -save when something does not add up. The
+# last line is "N passed, M failed": lives of a pool, and connections whose end has no reason
+# or other things that should not be.
 #
 #   account.tcl      what became of each connection
 #   supervisor.tcl   the pool: starts it, knows its processes, ends it
@@ -40,6 +40,8 @@ namespace eval chaos {
     # fate -> count; what should not be: list of {what detail}
     variable fates [dict create]
     variable violations {}
+    # Connections of which an end is known.
+    variable accounted 0
     # Open descriptors of an idle parent, without those for its workers.
     variable idleDescriptors {}
 }
@@ -146,7 +148,7 @@ proc chaos::Check {} {
     variable pool
     variable patienceMs
     variable problem ""
-    Command rest
+    set begun [Command rest]
     try {
         waitFor $patienceMs {[IsReloaded]}
         waitFor $patienceMs {[IsSettled]}
@@ -154,7 +156,7 @@ proc chaos::Check {} {
         Violation "the pool does not come to rest" \
             "$problem; processes: [join [lmap pid [livingOf $pool(channel)] {Describe $pid}] {, }]"
     }
-    Judge
+    Judge $begun
     CheckIdle
 }
 
@@ -198,14 +200,15 @@ proc chaos::Violation {what detail} {
     lappend violations [list $what "life $pool(life): $detail"]
 }
 
-# All connections have ended. What was written of them is of no more use afterwards.
-proc chaos::Judge {} {
-    variable option
+# All connections have ended, so many since the run began. What was written of them is of no
+# more use afterwards.
+proc chaos::Judge {begun} {
     variable directory
     variable fates
     variable violations
     variable pool
     set known [llength $violations]
+    variable accounted
     set texts [lmap name {fates log} {viewFile [file join $directory $name]}]
     set judged [account::judge {*}$texts]
     dict for {fate count} [dict get $judged fates] {
@@ -214,14 +217,26 @@ proc chaos::Judge {} {
     foreach violation [dict get $judged violations] {
         Violation {*}$violation
     }
+    incr accounted [dict get $judged connections]
+    if {$accounted != $begun} {
+        Violation "the clients say nothing of a connection" "$accounted of $begun"
+    }
     CompareSums $judged
     foreach name {fates log} {
         set path [file join $directory $name]
         if {[llength $violations] > $known} {
-            file copy $path [file join $option(-save) chaos-$option(-seed)-$name.$pool(life)]
+            file copy -force $path [file join [Kept] $name.$pool(life)]
         }
         close [open $path w]
     }
+}
+
+# Where things are kept that explain what was wrong.
+proc chaos::Kept {} {
+    variable option
+    set kept [file join $option(-save) chaos-$option(-seed)]
+    file mkdir $kept
+    return $kept
 }
 
 # What the clients say of this pool, and what it says of itself, with those before an upgrade.
@@ -320,6 +335,7 @@ proc chaos::Run {program arguments} {
     variable log
     variable port [freePort 127.0.0.1]
     array set option $arguments
+    variable patienceMs [expr {1000 * $option(-patience)}]
     expr {srand($option(-seed))}
     puts "chaos: seed $option(-seed)"
     file mkdir $directory
@@ -390,7 +406,7 @@ proc chaos::Tell {} {
         puts [format "%9d %s" [expr {[dict exists $fates $fate] ? [dict get $fates $fate] : 0}] \
             $meaning]
     }
-    puts [format "%9d unaccounted for" [llength $violations]]
+    puts [format "%9d unaccounted for, or wrong in another way" [llength $violations]]
     puts [join [lmap name [lsort [dict keys $deeds]] {
         string cat $name " " [dict get $deeds $name]
     }] {, }]
@@ -399,17 +415,12 @@ proc chaos::Tell {} {
     }
 }
 
-# Keeps what explains it.
 proc chaos::Save {} {
-    variable option
     variable directory
     variable violations
     if {[llength $violations] > 0} {
-        set kept [file join $option(-save) chaos-$option(-seed)]
-        file delete -force $kept
-        file mkdir $kept
-        file copy {*}[glob -types f -directory $directory *] $kept
-        puts "the logs are in $kept; again: -seed $option(-seed)"
+        file copy -force [file join $directory pool.log] [Kept]
+        puts "the logs are in [Kept]"
     }
 }
 

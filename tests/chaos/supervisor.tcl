@@ -13,9 +13,10 @@ namespace eval chaos {
     # life        number of this start
     # workers     process -> 1 of the workers that were seen
     # downSince   nobody listens; empty while somebody does
-    # drains      workers whose parent has died serve what waits
+    # drains      workers whose parent has died serve all that waits; a process for each
+    #             connection cannot
     # shares      another program was started that shares the queue
-    # riskSince   a program was killed that may have taken over
+    # riskSince   a program was killed then that may have taken over, in this life
     variable pool
     array set pool {
         listener "" channel "" main 0 mains 0 life 0 workers {} downSince 0 drains 0 shares 0
@@ -52,7 +53,8 @@ proc chaos::Start {options isPassed} {
     Note life $pool(life) [::socketserver::Now]
     set pool(mains) 0
     set pool(shares) 0
-    set pool(drains) [expr {"drain" in $options}]
+    set pool(drains) [expr {"drain" in $options && "perconnection" ni $options}]
+    set pool(riskSince) 0
     set pool(workers) {}
     set command [list setsid prlimit --core=0 {*}[Activation] [info nameofexecutable] \
         [file join $here server.tcl] [file join $directory log] \
@@ -268,7 +270,7 @@ proc chaos::HasEnded {} {
         return 0
     }
     set now [::socketserver::Now]
-    if {$now - $pool(riskSince) > 5000} {
+    if {$pool(riskSince) == 0} {
         error "the parent has ended by itself"
     }
     Deed "parents that died with their successor"
