@@ -17,9 +17,13 @@ _socketserver_ask() {
     help=${_socketserver_help[$program]}
 }
 
-# $1: words to choose from.
+# $1: words to choose from. Not by compgen -W, which would do what they say.
 _socketserver_words() {
-    mapfile -t COMPREPLY < <(compgen -W "$1" -- "$current")
+    local word words
+    read -r -d '' -a words <<<"$1"
+    for word in "${words[@]}"; do
+        [[ $word == "$current"* ]] && COMPREPLY+=("$word")
+    done
 }
 
 # $1: f for files, d for directories, u for users, g for groups.
@@ -29,7 +33,8 @@ _socketserver_names() {
 }
 
 # The control sockets of pools that run: unix sockets with their permissions on which a
-# process of tclsh listens that this user may look into.
+# process of tclsh listens that this user may look into. Any user can make some: only names
+# that mean nothing to a shell.
 _socketserver_pools() {
     local pids
     # shellcheck disable=SC2012 # names of /proc are plain, and ls reads all of its links at once
@@ -40,7 +45,7 @@ _socketserver_pools() {
     ls -l $(printf '/proc/%s/fd ' $pids) 2>/dev/null |
         sed -n 's/.* -> socket:\[\([0-9]*\)\]$/\1/p' |
         awk 'NR == FNR { held[$1]; next }
-            $4 == "00010000" && $7 in held && $8 ~ /^\// { print $8 }' - /proc/net/unix |
+            $4 == "00010000" && $7 in held && $8 ~ /^[-\/A-Za-z0-9._@+:]+$/ { print $8 }' - /proc/net/unix |
         sort -u |
         while IFS= read -r path; do
             find "$path" -maxdepth 0 -type s -perm 0600 2>/dev/null
