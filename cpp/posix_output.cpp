@@ -99,7 +99,8 @@ Status giveTo(int fd, uid_t user) {
     struct stat info {};
     if (::fstat(fd, &info) < 0)
         return systemError("fstat");
-    if (!S_ISREG(info.st_mode) || info.st_uid == user || info.st_uid != ::geteuid())
+    if (!S_ISREG(info.st_mode) || info.st_uid == user || info.st_uid != ::geteuid() ||
+        info.st_size > 0)
         return Nothing{};
     if (info.st_nlink > 1)
         return systemError("fchown", EMLINK);

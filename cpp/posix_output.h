@@ -17,8 +17,9 @@ namespace uds {
 // FIFO that nobody reads is ENXIO: opening does not wait.
 Result<UniqueFd> openForAppending(const std::string &path);
 
-// Gives the open file to a user, if it is this one's: a plain file, with no other name,
-// which could be that of a file of more importance. Other kinds of files stay as they are.
+// Gives the open file to a user, if it is this one's and a plain file without content: one
+// with some may be another one, that the user has given this name. EMLINK if it has one
+// more name, which may be that of a file of more importance.
 Status giveTo(int fd, uid_t user);
 
 } // namespace uds

@@ -25,7 +25,7 @@ proc socketserver::program::log::Open {args} {
     set file [dict get $state file]
     if {$file ne ""} {
         dict set state file [file normalize $file]
-        dict set state channel [OpenFile [file normalize $file]]
+        dict set state channel [OpenFile]
     }
     set service [logger::init socketserver]
     foreach level [logger::levels] {
@@ -36,9 +36,12 @@ proc socketserver::program::log::Open {args} {
     return socketserver
 }
 
-# user: to whom it is given if it is new; nobody, without.
-proc socketserver::program::log::OpenFile {file args} {
-    set channel [unix_process::OpenOutput $file {*}$args]
+# The workers are to open it, too: a new one becomes theirs.
+proc socketserver::program::log::OpenFile {} {
+    variable state
+    set user [dict get $state user]
+    set channel [unix_process::OpenOutput [dict get $state file] \
+        {*}[expr {$user eq "" ? "" : [list $user]}]]
     chan configure $channel -buffering line
     return $channel
 }
@@ -117,9 +120,7 @@ proc socketserver::program::log::Reopen {pool} {
         return
     }
     try {
-        # The workers are to open it, too.
-        set user [dict get $state user]
-        set opened [OpenFile $file {*}[expr {$user eq "" ? "" : [list $user]}]]
+        set opened [OpenFile]
         close [dict get $state channel]
         dict set state channel $opened
         if {[dict get $state isStandard]} {
