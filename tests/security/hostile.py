@@ -2,6 +2,7 @@
 
 hostile.py send KIND           one in a message of one byte; prints "sent", or why it has none
 hostile.py kinds               prints the kinds
+hostile.py both                a listener for IPv6 and IPv4, as systemd opens one; prints its port
 hostile.py cycles COUNT        so many socket pairs that are only in flight in themselves
 """
 
@@ -108,6 +109,15 @@ def send(kind):
         print(error.strerror)
 
 
+def both():
+    listener = socket.socket(socket.AF_INET6)
+    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    listener.bind(("::", 0))
+    listener.listen()
+    socket.send_fds(socket.socket(fileno=os.dup(0)), [b"x"], [listener.fileno()])
+    print(listener.getsockname()[1])
+
+
 def cycles(count):
     for _ in range(count):
         one, other = socket.socketpair()
@@ -128,6 +138,8 @@ def main(verb, *words):
         print(*KINDS)
     elif verb == "send":
         send(*words)
+    elif verb == "both":
+        both()
     else:
         cycles(int(words[0]))
 
