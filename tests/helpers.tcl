@@ -184,7 +184,7 @@ proc program {script args} {
 # Ends with everything that the program started, or is killed with it.
 proc programWith {prefix script args} {
     set command [list {*}$prefix [info nameofexecutable] [scriptFile $script] {*}$args]
-    return [exec timeout --signal=KILL 120 {*}$command </dev/null 2>@1]
+    return [exec timeout --signal=KILL 400 {*}$command </dev/null 2>@1]
 }
 
 proc exampleFile {name} {

@@ -21,6 +21,8 @@ verb test {{pattern {}} {order longest}} "?PATTERN? ?ORDER?" \
         "suites" {Suites *}
         "suites, portable build" {Portable *}
         "suites, address and undefined behaviour sanitizers" {Sanitize *}
+        "suites with threads, sanitizer of threads" {Races {}}
+        "core suites, valgrind" {Valgrind {}}
         "fuzz targets, 5 seconds each" {Fuzz 5}
         "suites, Tcl 9" {Tcl9 *}
         "Debian package" DebHere
