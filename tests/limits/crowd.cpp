@@ -9,9 +9,10 @@
 //   drip MS    each sends a byte every MS milliseconds and no line; 0: nothing
 //   reset      connections are reset, at once or, each other one, with half a line sent
 //   halfopen   connections are never completed: nothing that comes back is taken
-// A client whose connection has ended begins another one after REST milliseconds; with
-// 0, and with `offer`, it does not. All end at the end of standard input, or when none is
-// left; then one line of JSON tells how connections ended, and times in microseconds:
+// A client whose connection has ended begins another one after REST milliseconds, more or
+// less, so that they do not come in waves; with 0, and with `offer`, it does not. All end at the
+// end of standard input, or when none is left; then one line of JSON tells how connections ended,
+// and times in microseconds:
 //   p          from the beginning to the line that came back
 //   lasted     from connection to end, of those that the server has ended without a word
 //   open       since the connection, of those that are open and have no answer
@@ -25,7 +26,7 @@
 #include <linux/filter.h>
 
 #include <cstring>
-#include <deque>
+#include <random>
 
 namespace {
 
@@ -77,9 +78,9 @@ public:
         while (!dismissed_ && (open_ > 0 || !resting_.empty())) {
             waitForEvents(epoll_, nextDue(), [this](epoll_event &event) { step(event); });
             sendBytes();
-            while (!resting_.empty() && resting_.front().first <= Clock::now()) {
-                Client &client = *resting_.front().second;
-                resting_.pop_front();
+            while (!resting_.empty() && resting_.begin()->first <= Clock::now()) {
+                Client &client = *resting_.begin()->second;
+                resting_.erase(resting_.begin());
                 begin(client);
             }
         }
@@ -214,7 +215,7 @@ private:
         if (settings_.way == Way::drip && settings_.ms > 0)
             due = std::min(due, std::max(nextByte_, Clock::now() + std::chrono::milliseconds(1)));
         if (!resting_.empty())
-            due = std::min(due, resting_.front().first);
+            due = std::min(due, resting_.begin()->first);
         return due;
     }
 
@@ -252,7 +253,9 @@ private:
         client.connected = false;
         --open_;
         if (settings_.rest > Clock::duration(0) && settings_.way != Way::offer)
-            resting_.emplace_back(Clock::now() + settings_.rest, &client);
+            resting_.emplace(Clock::now() + settings_.rest / 2 +
+                                 random_() % 1000 * settings_.rest / 1000,
+                             &client);
     }
 
     void countOpen() {
@@ -276,7 +279,8 @@ private:
     std::vector<Client> clients_;
     std::vector<int64_t> held_; // by source
     std::vector<int64_t> most_;
-    std::deque<std::pair<Clock::time_point, Client *>> resting_;
+    std::multimap<Clock::time_point, Client *> resting_;
+    std::mt19937 random_{1};
     const int epoll_;
     size_t open_ = 0;
     size_t next_ = 0;
