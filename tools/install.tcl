@@ -2,17 +2,17 @@
 
 # Where what goes, relative to the prefix.
 proc Layout {prefix {documentation socketserver}} {
-    return [dict create home [PackageDirectory $prefix]/socketserver[Version] bin bin \
+    return [dict create home [PackageDirectory $prefix $::auto_path]/socketserver[Version] bin bin \
         man share/man doc share/doc/$documentation units lib/systemd/system \
         completions share/bash-completion/completions]
 }
 
-# The place for packages below the prefix in which this tclsh looks: Debian's has one for
-# each architecture below /usr, others have lib, lib64/tcl8.6 and so on. Below any other
-# prefix it is lib/tcltk, which the programs know, too. The library is in a folder for
+# The place for packages below the prefix, of those in which this tclsh looks: Debian's has
+# one for each architecture below /usr, others have lib, lib64/tcl8.6 and so on. Below any
+# other prefix it is lib/tcltk, which the programs know, too. The library is in a folder for
 # each major version of Tcl, so that the place may be the same for all of them.
-proc PackageDirectory {prefix} {
-    set places [lsearch -all -inline $::auto_path [string trimright $prefix /]/lib*]
+proc PackageDirectory {prefix places} {
+    set places [lsearch -all -inline $places [string trimright $prefix /]/lib*]
     set places [lsearch -all -inline -not -exact $places [info library]]
     foreach pattern [list */lib/tcltk/*-*-* */lib/tcltk *] {
         set place [lsearch -inline $places $pattern]
