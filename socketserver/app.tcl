@@ -8,6 +8,9 @@ namespace eval socketserver {
     variable appOptions [dict create]
     # argv0, argv and argc as it has left them.
     variable appArguments {}
+    # Scoreboards of the pools that have started in this process. No channels, so a fork
+    # server inherits them.
+    variable boards {}
     # What is over when it is loaded.
     variable tooLate {-preload -user -group -umask}
     # What the parent runs or opens, with rights that the application may not have.
@@ -66,9 +69,16 @@ proc socketserver::IsHarmless {name value} {
 }
 
 # In a new fork server: nothing of the application runs with more rights than
-# the workers will have.
-proc socketserver::LoadApp {options} {
+# the workers will have, or with what other pools have.
+proc socketserver::LoadApp {options board} {
     variable appOptions [dict create]
+    variable boards
+    foreach other $boards {
+        if {$other ne $board} {
+            BoardClose $other
+        }
+    }
+    set boards [list $board]
     dict with options {
         if {${-umask} ne ""} {
             unix_process::umask ${-umask}

@@ -34,8 +34,8 @@ oo::class create socketserver::Generation {
     # user      real user of the fork server, where that is not the parent's; else empty
     variable number options server state readyCmd lostCmd timer readyAt asked waiting user
 
-    # keep: channels that the workers inherit
-    constructor {generationNumber poolOptions keep whenReadyCmd whenLostCmd} {
+    # keep: channels that the workers inherit; board: the pool's scoreboard
+    constructor {generationNumber poolOptions keep board whenReadyCmd whenLostCmd} {
         set number $generationNumber
         set options $poolOptions
         set readyCmd $whenReadyCmd
@@ -47,7 +47,7 @@ oo::class create socketserver::Generation {
         set waiting {}
         set user ""
         set server [forkserver::start -name "[dict get $options -name]: fork server" \
-            -keep $keep -preload [list ::socketserver::LoadApp $options] \
+            -keep $keep -preload [list ::socketserver::LoadApp $options $board] \
             -onready [namespace code {my Loaded}] -onlost [namespace code {my Lost}]]
         set limit [dict get $options -boottimeout]
         if {$limit > 0} {

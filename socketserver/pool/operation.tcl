@@ -243,6 +243,8 @@ oo::define socketserver::pool {
         }
         if {$board ne ""} {
             ::socketserver::BoardClose $board
+            set ::socketserver::boards [lsearch -all -inline -not -exact \
+                $::socketserver::boards $board]
         }
         set servers [dict create]
         set predecessor ""

@@ -67,6 +67,7 @@ oo::define socketserver::pool {
     method Open {} {
         my OpenQueue
         lassign [::socketserver::BoardOpen $::socketserver::maxSlots] board wake
+        lappend ::socketserver::boards $board
         chan configure $wake -blocking 0 -translation binary
         chan event $wake readable [namespace code {my Woken}]
         set table [::socketserver::Table new]
@@ -137,7 +138,7 @@ oo::define socketserver::pool {
         set next [dict create reload $isReload commands $commands generation "" readied 0]
         try {
             dict set next generation [::socketserver::Generation new $number $options \
-                [list $receiver] [namespace code {my Loaded}] \
+                [list $receiver] $board [namespace code {my Loaded}] \
                 [namespace code [list my ForkServerLost $number]]]
         } on error {message failed} {
             my LoadFailed $message $failed

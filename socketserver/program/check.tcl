@@ -31,7 +31,7 @@ proc socketserver::program::check::Effective {settings poolOptions} {
 proc socketserver::program::check::Load {options} {
     variable outcome
     unset -nocomplain outcome
-    set generation [::socketserver::Generation new 1 $options {} \
+    set generation [::socketserver::Generation new 1 $options {} {} \
         ::socketserver::program::check::Loaded ::socketserver::program::check::Loaded]
     try {
         while {![info exists outcome]} {
