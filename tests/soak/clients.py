@@ -227,7 +227,8 @@ class Clients:
         """Says nothing until the pool ends it."""
         began = time.monotonic()
         with Connection(address) as server:
-            while self.running:
+            waited = 0
+            while self.running or self.idle - waited < 2:
                 readable, _, _ = select.select([server.socket], [], [], 0.1)
                 waited = time.monotonic() - began
                 if readable:

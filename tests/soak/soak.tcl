@@ -28,8 +28,11 @@ namespace eval soak {
     variable option
     array set option [list -seconds 1800 -out [file join $::projectRoot build soak] -pace 1]
 
-    # Milliseconds of silence that the pools allow.
-    variable idleMs 4000
+    # Seconds of a round.
+    variable round
+    # Milliseconds of silence that the pools allow: less than a round, but more than a busy
+    # machine may have a process wait.
+    variable idleMs
     # Milliseconds in which the server must come to rest.
     variable restMs 120000
     # Milliseconds of processor time that a process may use in a second of rest.
@@ -68,7 +71,11 @@ namespace eval soak {
 
 proc soak::main {arguments} {
     variable option
+    variable round
+    variable idleMs
     array set option $arguments
+    set round [expr {max(7, min(60, $option(-seconds) / 30.0))}]
+    set idleMs [expr {int(max(4000, 500 * $round))}]
     file mkdir $option(-out)
     try {
         Begin
@@ -120,8 +127,8 @@ proc soak::StartClients {noise targets kinds} {
 
 proc soak::Run {} {
     variable option
-    set round [expr {max(3, min(60, $option(-seconds) / 30.0))}]
-    Busy [expr {min(20, $option(-seconds) / 4.0)}]
+    variable round
+    Busy [expr {min(20, $option(-seconds) / 8.0)}]
     Lull
     while {[Elapsed] < $option(-seconds)} {
         Busy [expr {min($round, $option(-seconds) - [Elapsed])}]
