@@ -23,7 +23,7 @@ oo::define socketserver::pool {
     }
 
     method Hear {number} {
-        if {![my ReadLink $number] || ![my Has $number]} {
+        if {![my ReadLink $number 1] || ![my Has $number]} {
             return
         }
         chan event [[$table get $number link] channel] readable {}
@@ -34,8 +34,9 @@ oo::define socketserver::pool {
         }
     }
 
-    # Whether nothing more is to come.
-    method ReadLink {number} {
+    # Whether nothing more is to come. A worker that talks nonsense may be in the hands of a
+    # client, and have sent descriptors that are kept here: it is killed at once, if it lives.
+    method ReadLink {number {lives 0}} {
         set link [$table get $number link]
         try {
             $link fill
@@ -45,15 +46,14 @@ oo::define socketserver::pool {
             my Log error "couldn't hear worker $number (pid [$table get $number pid]): $message"
             return 1
         }
-        while {![catch {$link next message descriptors} hasCome]} {
+        while {![catch {$link next message descriptors} hasCome failed]} {
             if {!$hasCome} {
                 return [$link ended]
             }
             if {![my Understands $message] ||
                 [llength $descriptors] != ([lindex $message 0] eq "redeliver")} {
                 ::forkserver::CloseAll $descriptors
-                my Log error "worker $number (pid [$table get $number pid]) says what is not\
-                    understood"
+                my Nonsense $number $lives
                 return 1
             }
             my Heard $number $message $descriptors
@@ -61,7 +61,17 @@ oo::define socketserver::pool {
                 return 1
             }
         }
+        if {[dict get $failed -errorcode] eq {FORKSERVER READ}} {
+            my Nonsense $number $lives
+        }
         return 1
+    }
+
+    method Nonsense {number lives} {
+        my Log error "worker $number (pid [$table get $number pid]) says what is not understood"
+        if {$lives} {
+            my Kill $number closed
+        }
     }
 
     # What was done for one worker may have ended it, or the pool.
