@@ -69,7 +69,7 @@ set handler {
 proc startPool {} {
     global server port parent control health handler
     set server [startDemo $handler -handler serve -workers 3 -proxyprotocol on -control $control \
-        -health unix:$health -proxytimeout $::fuzz::patience -backoff {1 5} -maxspawnfailures 0 \
+        -health unix:$health -proxytimeout 2000 -backoff {1 5} -maxspawnfailures 0 \
         -timeout [expr {$::fuzz::patience / 2}] -loglevel debug]
     set port [demoPort $server]
     set parent [ask $server pid]
@@ -108,8 +108,9 @@ proc clientSays {bytes} {
 
 proc checkPool {} {
     global server control health parent liars
-    set answer [clientSays "PROXY TCP4 192.0.2.7 192.0.2.1 5 80\r\necho hello\n"]
-    fuzz::require [expr {$answer eq "192.0.2.7 hello\n"}] "clients are served: $answer"
+    # On a busy machine its header may come too late.
+    waitFor $::fuzz::patience {"192.0.2.7 hello\n" eq
+        [clientSays "PROXY TCP4 192.0.2.7 192.0.2.1 5 80\r\necho hello\n"]}
     fuzz::require [string match "*running*" [answerOf [unix_sockets::connect $control] status\n]] \
         "operators are answered"
     fuzz::require [expr {[answerOf [unix_sockets::connect $health] \n] eq "up ready\n"}] \
