@@ -1,7 +1,7 @@
 """A peer that sends descriptors that nobody asked for, through the socket on its stdin.
 
-hostile.py send KIND           one in a message of one byte; prints "sent", or why it has none
-hostile.py kinds               prints the kinds
+hostile.py send ?KIND ...?     one in a message with the name of its kind, of all kinds that
+                               there are here
 hostile.py both                a listener for IPv6 and IPv4, as systemd opens one; prints its port
 hostile.py cycles COUNT        so many socket pairs that are only in flight in themselves
 """
@@ -100,13 +100,13 @@ KINDS = {
 }
 
 
-def send(kind):
+def send(kinds):
     carrier = socket.socket(fileno=os.dup(0))
-    try:
-        socket.send_fds(carrier, [b"x"], [KINDS[kind]()])
-        print("sent")
-    except OSError as error:
-        print(error.strerror)
+    for kind in kinds:
+        try:
+            socket.send_fds(carrier, [kind.encode()], [KINDS[kind]()])
+        except OSError:
+            pass  # the system has none, or does not let it travel
 
 
 def both():
@@ -134,10 +134,8 @@ def cycles(count):
 
 
 def main(verb, *words):
-    if verb == "kinds":
-        print(*KINDS)
-    elif verb == "send":
-        send(*words)
+    if verb == "send":
+        send(words or KINDS)
     elif verb == "both":
         both()
     else:
