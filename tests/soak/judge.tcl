@@ -5,8 +5,9 @@ namespace eval soak {
     # time than in the second.
     variable tolerance 512
     variable toleranceShare 0.04
-    # So few numbers say nothing.
+    # So few numbers say nothing, nor do those of fewer seconds.
     variable fewest 8
+    variable shortest 600
 }
 
 proc soak::median {values} {
@@ -40,7 +41,13 @@ proc soak::grows {values} {
         $after > $before + max($tolerance, $toleranceShare * $before)}]
 }
 
-# What has grown of samples {quiet 0|1 kinds {KIND {count N fds N rss N ...}}}: sentences.
+# Whether samples tell of growing memory.
+proc soak::isLong {samples} {
+    variable shortest
+    return [expr {$samples ne "" && [dict get [lindex $samples end] time] >= $shortest}]
+}
+
+# What has grown of samples {time S quiet B kinds {KIND {count N fds N rss N ...}}}: sentences.
 proc soak::growth {samples} {
     set found {}
     set quiet [lmap sample $samples {
@@ -58,7 +65,7 @@ proc soak::growth {samples} {
             }
         }
         set each [memoryOf $sizes]
-        if {[grows $each]} {
+        if {[isLong $samples] && [grows $each]} {
             lappend found "$kind: memory has grown from [lindex [quarters $each] 0] to\
                 [lindex [quarters $each] 1] kB"
         }

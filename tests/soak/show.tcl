@@ -61,6 +61,9 @@ proc soak::Conclude {} {
     variable samples
     variable findings
     puts "\n\n[TrafficTable]\n\n[SizesTable]\n"
+    if {![isLong $samples]} {
+        puts "too short to tell whether memory grows: that takes 10 minutes"
+    }
     Write [file join $option(-out) soak.json] [Json]
     if {[auto_execok gnuplot] eq ""} {
         puts "no chart: there is no gnuplot here"
