@@ -309,6 +309,7 @@ void Serving::callHandler(const Words &words, int number) {
     const int code =
         Tcl_EvalObjv(interp_, static_cast<Tcl_Size>(call.size()), call.data(), TCL_EVAL_GLOBAL);
     --calls_;
+    ChannelTracking::lookNow();
     if (code == TCL_OK || code == TCL_RETURN)
         Tcl_ResetResult(interp_);
     else if (!abandoned_)

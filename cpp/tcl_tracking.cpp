@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 namespace uds {
 
@@ -32,20 +33,6 @@ std::optional<FileId> fileId(int fd) {
     return FileId{status.st_dev, status.st_ino};
 }
 
-bool isNonBlocking(Tcl_Channel channel) {
-    Tcl_DString value;
-    Tcl_DStringInit(&value);
-    const bool known = Tcl_GetChannelOption(nullptr, channel, "-blocking", &value) == TCL_OK;
-    const bool is = known && Tcl_DStringValue(&value)[0] == '0';
-    Tcl_DStringFree(&value);
-    return is;
-}
-
-// Whether Tcl will go on writing after the channel is closed.
-bool hasToFlush(Tcl_Channel channel) {
-    return Tcl_OutputBuffered(channel) > 0 && isNonBlocking(channel);
-}
-
 } // namespace
 
 struct ChannelTracking::Tracked {
@@ -59,14 +46,12 @@ struct ChannelTracking::Tracked {
     int lookMs = 1;
 };
 
-struct ChannelTracking::LookEvent {
-    Tcl_Event header;
-    Tracked *tracked;
-};
+thread_local std::vector<ChannelTracking::Tracked *> ChannelTracking::closing_;
 
+// Tcl writes what is left after this handler has run, blocking or not.
 void ChannelTracking::onClose(void *tracked) {
     auto *own = static_cast<Tracked *>(tracked);
-    const bool flushes = hasToFlush(own->channel);
+    const bool flushes = Tcl_OutputBuffered(own->channel) > 0;
     {
         const std::lock_guard<std::mutex> lock(own->numbers->mutex);
         own->channel = nullptr;
@@ -80,13 +65,18 @@ void ChannelTracking::onClose(void *tracked) {
 // Most often Tcl writes all of it before it returns to the script. That is seen
 // before any other event: a process that is killed meanwhile has served it.
 void ChannelTracking::lookNext(Tracked *tracked) {
-    auto *event = reinterpret_cast<LookEvent *>(Tcl_Alloc(sizeof(LookEvent)));
-    event->header.proc = [](Tcl_Event *header, int) {
-        onTimer(reinterpret_cast<LookEvent *>(header)->tracked);
+    closing_.push_back(tracked);
+    auto *event = reinterpret_cast<Tcl_Event *>(Tcl_Alloc(sizeof(Tcl_Event)));
+    event->proc = [](Tcl_Event *, int) {
+        lookNow();
         return 1;
     };
-    event->tracked = tracked;
-    Tcl_QueueEvent(&event->header, TCL_QUEUE_HEAD);
+    Tcl_QueueEvent(event, TCL_QUEUE_HEAD);
+}
+
+void ChannelTracking::lookNow() {
+    for (Tracked *tracked : std::exchange(closing_, {}))
+        onTimer(tracked);
 }
 
 // Tcl closes the descriptor once all is written, and tells nobody.
@@ -165,6 +155,7 @@ int ChannelTracking::track(Tcl_Channel channel, std::function<void(int)> closed)
 }
 
 bool ChannelTracking::isOpen(int number) const {
+    lookNow();
     const std::lock_guard<std::mutex> lock(numbers_->mutex);
     return numbers_->open.count(number) > 0;
 }
@@ -180,6 +171,7 @@ std::optional<int> ChannelTracking::descriptor(int number) const {
 }
 
 int ChannelTracking::countOpen() const {
+    lookNow();
     const std::lock_guard<std::mutex> lock(numbers_->mutex);
     return static_cast<int>(numbers_->open.size());
 }

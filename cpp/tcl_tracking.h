@@ -32,12 +32,14 @@ public:
     // Also of one that is closed for scripts, while its last output is being sent.
     std::optional<int> descriptor(int number) const;
     int countOpen() const;
+    // For who has called a script that may have closed some, in this thread: what
+    // became of them would be seen in the event loop.
+    static void lookNow();
 
 private:
     // A tracked channel may move to another thread and be closed there, or
     // outlive the interpreter: both sides share this.
     struct Tracked;
-    struct LookEvent;
     struct Numbers {
         std::mutex mutex;
         std::map<int, Tracked *> open;
@@ -48,6 +50,9 @@ private:
     static void onSweep(void *tracking);
     static void finish(Tracked *tracked);
     std::vector<Tracked *> ended();
+
+    // Closed for scripts in this thread, and not looked at since.
+    static thread_local std::vector<Tracked *> closing_;
 
     Tcl_Interp *interp_;
     Tcl_TimerToken sweep_ = nullptr;

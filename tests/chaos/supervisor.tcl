@@ -123,7 +123,7 @@ proc chaos::Hear {} {
 
 # PID:START; empty when it has ended.
 proc chaos::Identity {pid} {
-    if {[catch {procFile /proc/$pid/stat} stat]} {
+    if {$pid eq "" || [catch {procFile /proc/$pid/stat} stat]} {
         return ""
     }
     set fields [regsub {^.*\) } $stat {}]
@@ -236,9 +236,9 @@ proc chaos::End {signal} {
         waitFor $patienceMs {[IsGone $main]}
         set until [::socketserver::Now]
         waitFor $patienceMs {$pool(mains) > $ended || [IsGone]}
-        # The listener of the pool's own has been that of a program, too, that was about to
-        # take over.
-        if {[llength $successors] > 0} {
+        # The listener of the pool's own was also that of a program that was about to take
+        # over, and of any process that was just being forked.
+        if {[llength $successors] > 0 || $pool(listener) eq ""} {
             set until [::socketserver::Now]
         }
         NoteEnd $signal $from $until
