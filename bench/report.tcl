@@ -175,8 +175,9 @@ proc page {all charts} {
         "Made by `bench/report.tcl` of the runs that are named below; `tclsh build.tcl bench full`\
         repeats all of them at length. \[bench/README.md\](../bench/README.md) says what each\
         program does, and \[performance.md\](performance.md) where the time goes. Figures of\
-        different machines do not compare; the ratios do, more or less." "## Goals" "[goalsText $all] The last column is\
-        what raw pass, the server without any script language, reached of the same."\
+        different machines do not compare; the ratios do, more or less." "## Goals" \
+        "[goalsText $all] The last column is what raw pass, the server without any script\
+        language, reached of the same." \
         [goalsTable $all]]
     dict for {program figures} $all {
         lappend parts "## $program" [conditionsText $figures]

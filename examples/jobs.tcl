@@ -82,8 +82,9 @@ proc outcome {status answer isLate} {
 proc options {} {
     global argv
     set asked [lindex $argv 0]
-    set declared [list [list user.arg [expr {[exec id -u] == 0 ? "nobody" : ""}] \
-        "run jobs as this user"] {seconds.arg 2 "processor time of a job, and a limit for its time"}]
+    set declared [list \
+        [list user.arg [expr {[exec id -u] == 0 ? "nobody" : ""}] "run jobs as this user"] \
+        {seconds.arg 2 "processor time of a job, and a limit for its time"}]
     try {
         return [cmdline::getoptions argv $declared "?options? ?SCRIPT ...?"]
     } trap {CMDLINE USAGE} usage {

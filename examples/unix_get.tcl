@@ -25,7 +25,8 @@ proc get {socket path} {
     } finally {
         close $channel
     }
-    if {![regexp {^HTTP/1\.\d (\d{3})[^\n]*\n(.*?)\r?\n\r?\n(.*)$} $answer -> status headers body]} {
+    set form {^HTTP/1\.\d (\d{3})[^\n]*\n(.*?)\r?\n\r?\n(.*)$}
+    if {![regexp $form $answer -> status headers body]} {
         error "the answer is no HTTP"
     }
     return [list $status $body]

@@ -45,7 +45,8 @@ _socketserver_pools() {
     ls -l $(printf '/proc/%s/fd ' $pids) 2>/dev/null |
         sed -n 's/.* -> socket:\[\([0-9]*\)\]$/\1/p' |
         awk 'NR == FNR { held[$1]; next }
-            $4 == "00010000" && $7 in held && $8 ~ /^[-\/A-Za-z0-9._@+:]+$/ { print $8 }' - /proc/net/unix |
+            $4 == "00010000" && $7 in held && $8 ~ /^[-\/A-Za-z0-9._@+:]+$/ { print $8 }
+            ' - /proc/net/unix |
         sort -u |
         while IFS= read -r path; do
             find "$path" -maxdepth 0 -type s -perm 0600 2>/dev/null
