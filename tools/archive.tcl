@@ -34,24 +34,19 @@ proc SourceTime {} {
     return [file mtime [file join $::root CHANGES.md]]
 }
 
-# Returns the paths, with an end for each way of compressing.
+# Returns its path.
 proc Archive {directory} {
     file mkdir $directory
-    set tar [file join $directory [ArchiveName].tar]
-    exec tar -c -f $tar -C $::root --format=ustar --no-recursion --owner=0 --group=0 \
-        --numeric-owner --mode=u=rwX,go=rX --mtime=@[SourceTime] \
-        --transform=s,^,[ArchiveName]/, --files-from=- << [join [SourceFiles] \n]
-    exec gzip -n -9 -c $tar > $tar.gz.new
-    exec xz -T 1 -c $tar > $tar.xz.new
-    foreach end {gz xz} {
-        file rename -force $tar.$end.new $tar.$end
-    }
-    file delete $tar
-    return [list $tar.gz $tar.xz]
+    set target [file join $directory [ArchiveName].tar.gz]
+    exec tar -c -C $::root --format=ustar --no-recursion --owner=0 --group=0 --numeric-owner \
+        --mode=u=rwX,go=rX --mtime=@[SourceTime] --transform=s,^,[ArchiveName]/, \
+        --files-from=- << [join [SourceFiles] \n] | gzip -n -9 > $target.new
+    file rename -force $target.new $target
+    return $target
 }
 
-verb archive {{directory build}} "?DIR?" "makes the source archives, in build/ or there" {
-    puts [join [Archive [expr {
+verb archive {{directory build}} "?DIR?" "makes the source archive, in build/ or there" {
+    puts [Archive [expr {
         $directory eq "build" ? [file join $::root build] : [file normalize $directory]
-    }]] \n]
+    }]]
 }

@@ -252,7 +252,7 @@ proc HostSuite {} {
 }
 
 # The package for a version of Debian: made here, or there.
-proc DebFor {suite archives} {
+proc DebFor {suite archive} {
     if {$suite eq [HostSuite]} {
         return [Deb]
     }
@@ -266,7 +266,7 @@ proc DebFor {suite archives} {
     file delete -force $output
     file mkdir $output
     exec -ignorestderr {*}$prefix unshare --mount sh -c $::debBuild sh $folder \
-        [lindex $archives 0] $output </dev/null >@stdout 2>@1
+        $archive $output </dev/null >@stdout 2>@1
     return [glob -directory $output *.deb]
 }
 
@@ -304,12 +304,12 @@ proc DebTry {suite package} {
 }
 
 proc TestDeb {suites} {
-    set archives [Archive [DebPath]]
+    set archive [Archive [DebPath]]
     set counts [Counts 0 0 0]
     foreach suite $suites {
         set package {}
         foreach {title script} {
-            "package for" {set package [DebFor $suite $archives]; puts $package; Counts 1 0 0}
+            "package for" {set package [DebFor $suite $archive]; puts $package; Counts 1 0 0}
             "lintian, package for" {DebLint $package}
             "clean installation," {DebTry $suite $package}
         } {
