@@ -36,7 +36,7 @@ proc StressRun {log pattern seed} {
     try {
         set program [file join $::root tests all.tcl]
         catch {
-            exec [info nameofexecutable] $program -order $seed $pattern > $log 2>@1 < /dev/null
+            exec [info nameofexecutable] $program -order $seed $pattern < /dev/null > $log 2>@1
         }
     } finally {
         StopPressure $pids
