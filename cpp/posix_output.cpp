@@ -37,6 +37,12 @@ bool isLinkError(const Error &error) {
     return error.code == ELOOP || error.code == EMLINK; // the second one on FreeBSD
 }
 
+// What a link at this path says, as a path.
+std::string joined(const std::string &path, const char *target, ssize_t size) {
+    const std::string to(target, static_cast<size_t>(size));
+    return size > 0 && to[0] == '/' ? to : path.substr(0, path.rfind('/') + 1) + to;
+}
+
 #if defined(O_PATH) && !defined(UDS_PORTABLE)
 // The link itself, opened: nobody can put another one in its place meanwhile.
 constexpr int kLinkFlags = O_PATH | O_NOFOLLOW | O_CLOEXEC;
@@ -63,17 +69,25 @@ Result<std::string> targetOf(const std::string &path) {
     const ssize_t size = ::readlinkat(link.get(), "", target, sizeof target);
     if (size < 0)
         return systemError("open");
-    const std::string to(target, static_cast<size_t>(size));
-    return size > 0 && to[0] == '/' ? to : path.substr(0, path.rfind('/') + 1) + to;
+    return joined(path, target, size);
 }
 #else
+// Who is quick enough could put another link there meanwhile.
 Result<std::string> targetOf(const std::string &path) {
     struct stat info {};
     if (::lstat(path.c_str(), &info) < 0)
         return systemError("open");
-    if (S_ISLNK(info.st_mode) && info.st_uid != 0 && info.st_uid != ::geteuid())
+    if (!S_ISLNK(info.st_mode))
+        return path; // not any more
+    if (info.st_uid != 0 && info.st_uid != ::geteuid())
         return systemError("open", EACCES);
-    return std::string();
+    char target[PATH_MAX];
+    const ssize_t size = ::readlink(path.c_str(), target, sizeof target);
+    if (size < 0)
+        return systemError("open");
+    // Those of /proc/self/fd lead to open files, not to what they say.
+    const std::string next = joined(path, target, size);
+    return ::lstat(next.c_str(), &info) == 0 ? next : std::string();
 }
 #endif
 
