@@ -7,7 +7,7 @@ package require textutil::adjust
 set debName tcl-socketserver
 
 # What it takes to make it in a Debian in a folder.
-set debTools {dpkg-dev critcl g++ tcl tcl-dev tcllib xz-utils}
+set debTools {dpkg-dev critcl g++ tcl tcl-dev tcllib}
 # The same and what the suites need that are run there.
 set debPackages [dict create \
     bookworm [list {*}$debTools procps util-linux] \
