@@ -745,7 +745,7 @@ scenario forkserver-share -clean {
     catch {$fs destroy}
 } -heavy 1 -patience 1000 -allow {* {FORKSERVER LOST*} {ctrunc onefd eof} {FORKSERVER *}
     {short ECONNRESET} {FORKSERVER READ*} {ctrunc onefd} {UNIX_SOCKETS TRUNCATED *}
-    * {SCENARIO CHILD}} {
+    * {SCENARIO CHILD} * {FORKSERVER KILL *}} {
     set fs [forkserver::start]
     lassign [unix_sockets::pair] mine theirs
     $fs share $mine
