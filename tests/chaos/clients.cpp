@@ -35,7 +35,7 @@ namespace {
 
 constexpr uint32_t kFirstPort = 10000;
 constexpr uint32_t kPorts = 20000;
-constexpr auto kRest = std::chrono::milliseconds(10); // of who was not let in
+constexpr auto kRest = std::chrono::milliseconds(50); // of who was not let in
 
 struct Settings {
     sockaddr_in server{};
