@@ -217,7 +217,7 @@ proc inChild {script} {
     chan configure $reader -blocking 0
     set output ""
     try {
-        pollFor 60000 {[append output [read $reader]; eof $reader]}
+        pollFor 300000 {[append output [read $reader]; eof $reader]}
     } on error {} {
         unix_process::kill $pid SIGKILL ;# and the result tells
     }
