@@ -22,7 +22,8 @@ proc WithVariant {name copyName script} {
     upvar 1 $copyName copy
     set built [VariantPath $name [file tail $::library]]
     BuildLibrary $built {*}[dict get $::variants $name]
-    set copy [file join [fileutil::tempdir] uds-$name-[pid]]
+    set copy [fileutil::maketempdir -prefix uds-$name-]
+    file attributes $copy -permissions 0755 ;# for suites that run as another user
     file mkdir [file join $copy [file dirname $::library]]
     try {
         foreach item [glob -tails -directory $::root *] {
