@@ -26,7 +26,7 @@ proc WithVariant {name copyName script} {
     file attributes $copy -permissions 0755 ;# for suites that run as another user
     file mkdir [file join $copy [file dirname $::library]]
     try {
-        foreach item [glob -tails -directory $::root *] {
+        foreach item [glob -tails -directory $::root * .ci] {
             if {$item ni {build lib}} {
                 file copy [file join $::root $item] $copy
             }

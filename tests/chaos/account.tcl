@@ -9,7 +9,7 @@
 #       violations   list of {what detail}
 #       lives        life -> {FATE N ... unsaid N by {PARENT N ...}}, of each pool that was
 #                    started: fates, those of the served whose worker was killed before it
-#                    said so, and how many each of its programs had
+#                    said so or just after, and how many each of its programs had
 #       stopped      life -> list of the stats of its pools that have stopped
 
 namespace eval chaos::account {
@@ -26,10 +26,12 @@ namespace eval chaos::account {
     # Signals that no process survives.
     variable deadly {SIGKILL SIGSEGV SIGABRT}
 
-    # Of the log. number -> workers; number -> 1; worker -> when it was killed; pid -> 1 of
-    # those that got any signal; worker -> its pool's process; {ms process} of killings
+    # Of the log. number -> workers; number -> 1; worker -> number; worker -> when it was
+    # killed; pid -> 1 of those that got any signal; worker -> its pool's process; {ms process}
+    # of killings
     variable taken
     variable done
+    variable lastDone
     variable killed
     variable signalled
     variable parentOf
@@ -82,7 +84,7 @@ proc chaos::account::ReadLog {text} {
     variable killings {}
     variable starts {}
     variable stopped [dict create]
-    foreach name {taken done killed signalled parentOf lifeOf} {
+    foreach name {taken done lastDone killed signalled parentOf lifeOf} {
         variable $name
         array unset $name
         array set $name {}
@@ -98,7 +100,10 @@ proc chaos::account::ReadLog {text} {
                 set lifeOf($number) $life
             }
             d {
-                set done([NumberOf {*}[lrange $line 2 3]]) 1
+                lassign $line - worker address port
+                set number [NumberOf $address $port]
+                set done($number) 1
+                set lastDone($worker) $number
             }
             k {
                 NoteSignal {*}[lrange $line 1 end]
@@ -164,14 +169,17 @@ proc chaos::account::JudgeOne {number began ended fate worker} {
     unset -nocomplain taken($number)
 }
 
+# A worker that is killed just when it has said that one is done has not counted it.
 proc chaos::account::JudgeServed {number began ended worker} {
     variable taken
     variable done
+    variable lastDone
     variable killed
     if {![info exists taken($number)] || $taken($number) ne $worker} {
         Violation "answered by another one than has taken it" \
             "$number by $worker, taken by [Takers $number]"
-    } elseif {[info exists done($number)]} {
+    } elseif {[info exists done($number)] &&
+        !([info exists killed($worker)] && $lastDone($worker) eq $number)} {
         Count $number $ended served
     } elseif {[info exists killed($worker)] || [Within $began $ended hasty]} {
         Count $number $ended served unsaid
