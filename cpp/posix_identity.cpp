@@ -491,7 +491,9 @@ Status setTitle(const std::string &title) {
     return Nothing{};
 }
 
+// Not while another thread changes it.
 Result<std::string> currentTitle() {
+    const std::lock_guard<std::mutex> lock(titleMutex());
     const Result<std::string> read = readAll("/proc/self/cmdline");
     if (!read || read.value().empty())
         return systemError("couldn't read the title", read ? ENOSYS : read.error().code);
