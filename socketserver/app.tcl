@@ -16,7 +16,7 @@ namespace eval socketserver {
     # What the parent runs or opens, with rights that the application may not have.
     variable parents {
         -acceptfilter -control -health -listen -log -onoverload -onready -onreload -onspawn
-        -onstart -onstop -onworkerexit -overload -upgradecommand
+        -onstart -onstop -onworkerexit -overload -status -upgradecommand
     }
 }
 
@@ -61,7 +61,7 @@ proc socketserver::IsHarmless {name value} {
         -listen {
             return [expr {[lsearch -regexp $value {^unix:|/}] < 0}]
         }
-        -health {
+        -health - -status {
             return [expr {![regexp {^unix:|/} $value]}]
         }
     }
